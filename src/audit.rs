@@ -1,0 +1,2 @@
+//! What happened: audit.
+pub mod spec;

@@ -1,0 +1,3 @@
+//! The `mlgate` command.
+
+fn main() {}

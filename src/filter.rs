@@ -1,0 +1,2 @@
+//! The policy enforcement point.
+pub mod refusal;

@@ -1,0 +1,31 @@
+//! mlgate: the access gate for ML model servers.
+//!
+//! A request flows one way: head → credentials → identity → resource and action → decision → limits →
+//! upstream → response → outcome → audit event. A stage takes values and gives a value; only
+//! [`filter::transaction`] knows the order.
+//!
+//! | module | turns | into |
+//! |---|---|---|
+//! | [`http`] | what the proxy hands over | one [`http::RequestHead`], canonical or refused |
+//! | [`credentials`] | a head | [`credentials::Credentials`] that nobody has verified yet |
+//! | [`identity`] | credentials | an [`identity::Identity`] |
+//! | [`resource`] | a head, and a body where a rule needs it | a [`resource::Resource`] and an action |
+//! | [`policy`] | attributes | a [`policy::Decision`] with its reason |
+//! | [`limits`] | an identity and a resource | a [`limits::Quota`] |
+//! | [`audit`] | an outcome | a sealed [`audit::AuditEvent`] |
+//! | [`config`] | one document | all of its faults, or the compiled gate |
+//! | [`filter`] | events of one stream | steps for the proxy |
+//!
+//! The core asks the proxy through [`host::Host`] alone and compiles without proxy-wasm.
+
+pub mod audit;
+pub mod config;
+pub mod credentials;
+pub mod filter;
+pub mod host;
+pub mod http;
+pub mod identity;
+pub mod limits;
+pub mod policy;
+pub mod resource;
+pub mod time;

@@ -1,0 +1,2 @@
+//! How often: limits.
+pub mod spec;

@@ -1,0 +1,102 @@
+//! The words of `authorization`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+/// `authorization`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorizationSpec {
+    /// Role name to permissions.
+    #[serde(default)]
+    pub roles: BTreeMap<String, RoleSpec>,
+    /// How policies combine.
+    #[serde(default)]
+    pub combining: CombiningSpec,
+    /// Attribute-based policies.
+    #[serde(default)]
+    pub policies: Vec<PolicySpec>,
+}
+
+/// `authorization.combining`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CombiningSpec {
+    /// A deny wins whatever the order (XACML 3.0 §C.2).
+    #[default]
+    DenyOverrides,
+}
+
+/// One role.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleSpec {
+    /// Roles whose permissions it has too.
+    #[serde(default)]
+    pub inherits: Vec<String>,
+    /// Each an action (`*` is any), or an object of [`PermissionSpec`]'s fields.
+    #[serde(default)]
+    pub permissions: Vec<Json>,
+}
+
+/// A permission in its long form.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PermissionSpec {
+    /// Actions; `*` is any.
+    pub actions: Vec<String>,
+    /// Patterns on `resource.*`.
+    #[serde(default)]
+    pub resource: BTreeMap<String, Json>,
+    /// Patterns on attributes by their full name, `environment.name`.
+    #[serde(default)]
+    pub when: BTreeMap<String, Json>,
+}
+
+/// One policy. Each map goes from an attribute to a pattern: a value, a list of values, or a text with a
+/// trailing `*` or a `{principal.x}`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySpec {
+    /// Unique; how events and `explain` name it.
+    pub name: String,
+    /// What it does when it matches.
+    pub effect: EffectSpec,
+    /// Patterns on `principal.*`.
+    #[serde(default)]
+    pub principal: BTreeMap<String, Json>,
+    /// Patterns on `resource.*`.
+    #[serde(default)]
+    pub resource: BTreeMap<String, Json>,
+    /// Actions; absent means any.
+    pub action: Option<Vec<String>>,
+    /// Patterns on attributes by their full name.
+    #[serde(default)]
+    pub when: BTreeMap<String, Json>,
+    /// Whether it counts.
+    #[serde(default)]
+    pub mode: ModeSpec,
+}
+
+/// `effect`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectSpec {
+    /// Grants.
+    Allow,
+    /// Forbids.
+    Deny,
+}
+
+/// `mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModeSpec {
+    /// It counts.
+    #[default]
+    Enforce,
+    /// It is not evaluated.
+    Off,
+}

@@ -1,0 +1,16 @@
+//! What is asked for: a head, and a body where a rule needs it, become a [`Resource`] and an action.
+
+use crate::policy::attributes::AttributeMap;
+
+pub mod spec;
+
+/// What a request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// `model`, `dataset`, `training_job`, …; `resource.type` in policies.
+    pub kind: String,
+    /// The id within its type, exactly as the upstream will read it.
+    pub id: String,
+    /// What the catalogue says of it; the caller cannot forge these.
+    pub attributes: AttributeMap,
+}
