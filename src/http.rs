@@ -1,1 +1,225 @@
-//! http
+//! What the proxy hands over, normalised once: a [`RequestHead`], canonical or refused.
+//!
+//! The header block is read in one host call as bytes, since a value need not be UTF-8 and the single-header getter
+//! hides duplicates. Nothing here decides anything; a head that has more than one reading says so
+//! (RFC 9110 §5.3, RFC 3986 §6.2).
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::filter::refusal::Reason;
+
+pub mod pairs;
+pub mod path;
+
+use pairs::Pairs;
+
+/// What the connection says of the client's certificate. Presence alone proves nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerCertificate {
+    /// `connection.mtls`: a certificate was presented.
+    pub presented: bool,
+    /// `connection.peer_certificate_valid`; `None` on hosts before Envoy 1.39.
+    pub valid: Option<bool>,
+    /// The first URI SAN.
+    pub uri_san: Option<String>,
+    /// The first DNS SAN.
+    pub dns_san: Option<String>,
+    /// RFC 2253 subject.
+    pub subject: Option<String>,
+}
+
+/// Which profile a route names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RouteProfile {
+    /// The metadata names one.
+    Named(String),
+    /// It names none.
+    #[default]
+    Absent,
+    /// It could not be read: never the same as absent.
+    Unreadable,
+}
+
+/// What the proxy says about a stream, beside its headers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamFacts {
+    /// `source.address`, with port.
+    pub source_address: Option<String>,
+    /// `xds.route_name`.
+    pub route_name: String,
+    /// `xds.virtual_host_name`.
+    pub virtual_host: String,
+    /// `mlgate.profile` of the route's metadata.
+    pub route_profile: RouteProfile,
+    /// `mlgate.profile` of the virtual host's metadata.
+    pub virtual_host_profile: RouteProfile,
+    /// The client's certificate.
+    pub peer: PeerCertificate,
+    /// Whether the headers end the request.
+    pub end_of_stream: bool,
+}
+
+/// The head of one request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestHead {
+    /// `:method`.
+    pub method: String,
+    /// `:path` as Envoy routed it, query included.
+    pub target: String,
+    /// `:authority` without port, lower case.
+    pub host: String,
+    /// The other headers, names in lower case.
+    pub headers: Headers,
+    /// The caller's address, where it can be trusted.
+    pub source: Option<IpAddr>,
+    /// Content type `application/grpc`, with or without a suffix.
+    pub grpc: bool,
+    /// Everything else.
+    pub facts: StreamFacts,
+}
+
+/// Header fields in the order they came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(String, Vec<u8>)>);
+
+/// Which address counts as the caller's.
+pub use crate::identity::spec::SourceTrust;
+
+// === impl Headers ===
+
+impl Headers {
+    /// From pairs whose names are in lower case.
+    pub fn new(pairs: Vec<(String, Vec<u8>)>) -> Self {
+        Self(pairs)
+    }
+
+    /// Every value of a name.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_slice())
+    }
+
+    /// The only value of a name; `None` when absent, duplicated or not UTF-8.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let mut values = self.0.iter().filter(|(known, _)| known == name);
+        match (values.next(), values.next()) {
+            (Some((_, value)), None) => std::str::from_utf8(value).ok(),
+            _ => None,
+        }
+    }
+
+    /// How often a name occurs.
+    pub fn count(&self, name: &str) -> usize {
+        self.all(name).count()
+    }
+
+    /// Every field.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+    }
+}
+
+// === impl RequestHead ===
+
+impl RequestHead {
+    /// Reads a header block. The head is given even when it is refused, since the refusal is recorded too.
+    pub fn read(
+        block: &[u8],
+        facts: StreamFacts,
+        trust: SourceTrust,
+        limits: HeadLimits<'_>,
+    ) -> (Self, Result<(), Reason>) {
+        let mut head =
+            Self { source: source(facts.source_address.as_deref(), trust), facts, ..Self::default() };
+        let Ok(pairs) = Pairs::read(block) else {
+            return (head, Err(Reason::HeadInvalid));
+        };
+        let mut verdict = Ok(());
+        let mut bytes: usize = 0;
+        let (mut paths, mut methods, mut authorities) = (0_u32, 0_u32, 0_u32);
+        for (name, value) in pairs {
+            bytes = bytes.saturating_add(name.len()).saturating_add(value.len());
+            let Ok(name) = std::str::from_utf8(name) else {
+                verdict = Err(Reason::HeadInvalid);
+                continue;
+            };
+            let (field, seen) = match name {
+                ":method" => (&mut head.method, &mut methods),
+                ":path" => (&mut head.target, &mut paths),
+                ":authority" => (&mut head.host, &mut authorities),
+                _ => {
+                    head.headers.0.push((name.to_ascii_lowercase(), value.to_vec()));
+                    continue;
+                }
+            };
+            *seen = seen.saturating_add(1);
+            match std::str::from_utf8(value) {
+                Ok(text) => text.clone_into(field),
+                Err(_) => {
+                    *field = String::from_utf8_lossy(value).into_owned();
+                    verdict = Err(Reason::HeadInvalid);
+                }
+            }
+        }
+        head.grpc = head.headers.all("content-type").any(is_grpc);
+        head.host = host_without_port(&head.host).to_ascii_lowercase();
+        if bytes > limits.header_bytes || paths > 1 || methods != 1 || authorities > 1 {
+            verdict = Err(Reason::HeadInvalid);
+        }
+        if limits.single.iter().any(|name| head.headers.count(name) > 1) {
+            verdict = Err(Reason::HeadInvalid);
+        }
+        // CONNECT without a path, `OPTIONS *`, and a path with two readings end the same way.
+        verdict = verdict.and_then(|()| path::canonical(head.path()).map_err(|_| Reason::PathAmbiguous));
+        (head, verdict)
+    }
+
+    /// The path without its query.
+    pub fn path(&self) -> &str {
+        self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
+    }
+
+    /// The query without its question mark.
+    pub fn query(&self) -> Option<&str> {
+        self.target.split_once('?').map(|(_, query)| query)
+    }
+}
+
+/// What a head may not exceed.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits<'a> {
+    /// Bytes of all names and values.
+    pub header_bytes: usize,
+    /// Names that may occur once: where credentials are read.
+    pub single: &'a [String],
+}
+
+fn is_grpc(value: &[u8]) -> bool {
+    let Some((start, rest)) = value.split_at_checked(b"application/grpc".len()) else {
+        return false;
+    };
+    start.eq_ignore_ascii_case(b"application/grpc") && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+}
+
+/// `host:port` or `[v6]:port` without the port.
+fn host_without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && (!host.contains(':') || host.ends_with(']')) =>
+        {
+            host
+        }
+        _ => authority,
+    }
+}
+
+/// An address with port 0 came out of a header, not from the connection.
+fn source(address: Option<&str>, trust: SourceTrust) -> Option<IpAddr> {
+    let address: SocketAddr = address?.parse().ok()?;
+    match trust {
+        SourceTrust::Peer if address.port() == 0 => None,
+        SourceTrust::Peer | SourceTrust::Xff => Some(address.ip().to_canonical()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
