@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use crate::policy::attributes::AttributeMap;
 
 pub mod api_key;
+pub mod secret;
 pub mod spec;
 
 /// A caller whose credential was verified, or `anonymous` where a profile asks for none.

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value as Json;
+
+use crate::config::faults::{Faults, segment};
 use crate::identity::Identity;
 use crate::resource::Resource;
 
@@ -30,6 +33,12 @@ pub enum ValueRef<'a> {
     /// A text.
     Text(&'a str),
 }
+
+/// The largest number an attribute may hold, 2^53−1, and its negative the smallest.
+pub const MAX_NUMBER: i64 = (1 << 53) - 1;
+
+/// The longest name of an attribute, in bytes.
+pub const MAX_ATTRIBUTE_NAME: usize = 64;
 
 /// Named values of one category.
 pub type AttributeMap = BTreeMap<String, Value>;
@@ -74,6 +83,57 @@ impl Value {
     }
 }
 
+// === impl ValueRef ===
+
+impl ValueRef<'_> {
+    /// A copy that owns.
+    pub fn to_value(self) -> Value {
+        match self {
+            Self::Bool(value) => Value::Bool(value),
+            Self::List(value) => Value::List(value.to_vec()),
+            Self::Number(value) => Value::Number(value),
+            Self::Text(value) => Value::Text(value.to_owned()),
+        }
+    }
+}
+
+// === impl Category ===
+
+impl Category {
+    /// How configuration and events name an attribute: `principal.org`; the action is plainly `action`.
+    pub fn full_name(self, name: &str) -> String {
+        match self {
+            Self::Action => String::from("action"),
+            Self::Environment => format!("environment.{name}"),
+            Self::Principal => format!("principal.{name}"),
+            Self::Resource => format!("resource.{name}"),
+        }
+    }
+
+    /// Reads a full name; the name of `action` is empty. `None` where no category is named.
+    pub fn split(full_name: &str) -> Option<(Self, &str)> {
+        if full_name == "action" {
+            return Some((Self::Action, ""));
+        }
+        let (category, name) = full_name.split_once('.')?;
+        match category {
+            "environment" => Some((Self::Environment, name)),
+            "principal" => Some((Self::Principal, name)),
+            "resource" => Some((Self::Resource, name)),
+            _ => None,
+        }
+    }
+
+    /// Names that the category gives itself, which no configured attribute may take.
+    const fn reserved(self) -> &'static [&'static str] {
+        match self {
+            Self::Action | Self::Environment => &[],
+            Self::Principal => &["id", "roles", "tier"],
+            Self::Resource => &["id", "type"],
+        }
+    }
+}
+
 // === impl Attributes ===
 
 impl<'a> Attributes<'a> {
@@ -93,5 +153,62 @@ impl<'a> Attributes<'a> {
             (Category::Resource, _) => self.resource.attributes.get(name).map(Value::view),
             (Category::Environment, _) => self.environment.get(name).map(Value::view),
         }
+    }
+}
+
+/// Compiles configured attributes of a category, found at `pointer`; those at fault are left out.
+pub fn compile(
+    configured: &BTreeMap<String, Json>,
+    category: Category,
+    pointer: &str,
+    faults: &mut Faults,
+) -> AttributeMap {
+    let mut compiled = AttributeMap::new();
+    for (name, json) in configured {
+        let pointer = format!("{pointer}/{}", segment(name));
+        if category.reserved().contains(&name.as_str()) {
+            faults.at(
+                &pointer,
+                format!("`{}` has its own meaning", category.full_name(name)),
+                "give the attribute another name",
+            );
+        } else if !is_attribute_name(name) {
+            faults.at(
+                &pointer,
+                format!("`{name}` is not the name of an attribute"),
+                "write 1 to 64 letters, digits, `_`, `-` and `.`",
+            );
+        } else if let Some(value) = value(json) {
+            compiled.insert(name.clone(), value);
+        } else {
+            faults.at(
+                &pointer,
+                format!("`{name}` is not the value of an attribute"),
+                "write a text, a whole number within 2^53-1, true or false, or a list of texts",
+            );
+        }
+    }
+    compiled
+}
+
+/// Whether patterns and configuration can name an attribute so.
+pub fn is_attribute_name(name: &str) -> bool {
+    (1..=MAX_ATTRIBUTE_NAME).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+}
+
+fn value(json: &Json) -> Option<Value> {
+    match json {
+        Json::Bool(value) => Some(Value::Bool(*value)),
+        Json::Number(number) => {
+            number.as_i64().filter(|n| (-MAX_NUMBER..=MAX_NUMBER).contains(n)).map(Value::Number)
+        }
+        Json::String(text) => Some(Value::Text(text.clone())),
+        Json::Array(list) => list
+            .iter()
+            .map(|element| element.as_str().map(str::to_owned))
+            .collect::<Option<Vec<_>>>()
+            .map(Value::List),
+        Json::Null | Json::Object(_) => None,
     }
 }
