@@ -19,6 +19,8 @@ pub struct Fault {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     list: Vec<Fault>,
+    /// How many more there were.
+    more: usize,
 }
 
 /// No more faults than this are kept of one document; the rest is counted in a last one.
@@ -29,13 +31,15 @@ pub const MAX_FAULTS: usize = 200;
 impl Faults {
     /// Adds one.
     pub fn at(&mut self, pointer: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) {
+        self.push(Fault { pointer: pointer.into(), line: None, what: what.into(), remedy: remedy.into() });
+    }
+
+    /// Adds one that may know its line.
+    pub fn push(&mut self, fault: Fault) {
         if self.list.len() < MAX_FAULTS {
-            self.list.push(Fault {
-                pointer: pointer.into(),
-                line: None,
-                what: what.into(),
-                remedy: remedy.into(),
-            });
+            self.list.push(fault);
+        } else {
+            self.more = self.more.saturating_add(1);
         }
     }
 
@@ -46,15 +50,23 @@ impl Faults {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.list.len()
+        self.list.len().saturating_add(self.more)
     }
 
-    /// All of them, in the order of discovery.
-    pub fn into_vec(self) -> Vec<Fault> {
+    /// All of them, in the order of discovery; at the end of [`MAX_FAULTS`] one that counts the rest.
+    pub fn into_vec(mut self) -> Vec<Fault> {
+        if self.more > 0 {
+            self.list.push(Fault {
+                pointer: String::new(),
+                line: None,
+                what: format!("{} more faults", self.more),
+                remedy: String::from("correct the others first"),
+            });
+        }
         self.list
     }
 
-    /// All of them.
+    /// Those that are kept.
     pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
         self.list.iter()
     }
