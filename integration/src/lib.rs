@@ -1,1 +1,56 @@
-//! End to end: the built filter in the real Envoy, natively and on free loopback ports.
+//! End to end: the built filter in the real Envoy, on free loopback ports, several stacks side by side.
+//!
+//! A test reads like this; nothing has to be stopped by hand, whatever happens:
+//!
+//! ```no_run
+//! use mlgate_integration::{artifacts, client, Cluster, EnvoyBuilder, ModelServer, Plugin, Route, Stack};
+//!
+//! # async fn example() -> anyhow::Result<()> {
+//! let stack = Stack::create("hello")?;
+//! let model = ModelServer::start().await?;
+//! let envoy = EnvoyBuilder::new()
+//!     .concurrency(2)
+//!     .plugin(Plugin::new("mlgate", artifacts::filter_wasm()?).configuration(r#"{"version": 1}"#))
+//!     .cluster(Cluster::http1("model", model.address()))
+//!     .route(Route::prefix("/", "model").metadata("mlgate", serde_json::json!({"profile": "partner"})))
+//!     .start(&stack)
+//!     .await?;
+//! let answer = client::get(envoy.address(), "/v1/models").await?;
+//! assert_eq!(answer.status, 200);
+//! assert_eq!(model.count(), 1);
+//! envoy.check_unharmed().await?; // no VM died
+//! # Ok(()) }
+//! ```
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`artifacts`] | the built filter, the built command, the probe, the pinned Envoy |
+//! | [`stack`] | a folder for one test's logs and the processes that end with it |
+//! | [`envoy`] | a bootstrap from a builder; ready, statistics, log, update, stop |
+//! | [`model_server`] | an upstream that answers like vLLM, KServe and MLflow and records what it got |
+//! | [`recorder`] | an upstream that writes down when each header block, body byte, trailer and reset came |
+//! | [`client`] | HTTP/1 and HTTP/2 callers, hostile bytes and abrupt ends included |
+//!
+//! Processes die with the test run, even when it is killed: they are started by one thread that lives as long as
+//! the run, under `setpriv --pdeathsig KILL`. Every wait has a bound. Logs stay in `build/stacks/<pid>-<n>-<name>`, and
+//! that path is printed when a test fails.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this crate is the outside world: it has a clock and an environment"
+)]
+
+pub mod artifacts;
+pub mod client;
+pub mod envoy;
+pub mod model_server;
+pub mod recorder;
+pub mod stack;
+
+mod background;
+
+pub use client::Answer;
+pub use envoy::{Cluster, Envoy, EnvoyBuilder, Plugin, Route, VirtualHost};
+pub use model_server::ModelServer;
+pub use recorder::Recorder;
+pub use stack::{Process, Stack};

@@ -1,0 +1,124 @@
+//! What is under test: the filter, the command and the probe, each built once per process, and the pinned Envoy.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, bail};
+
+/// The Envoy that every proof speaks of; `MLGATE_ENVOY_VERSION` asks for another.
+pub const ENVOY_VERSION: &str = "1.40.0";
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// The Envoy binary, installed into `build/` when it is missing; `MLGATE_ENVOY` names another one.
+pub fn envoy() -> anyhow::Result<PathBuf> {
+    once(&ENVOY, || {
+        if let Some(path) = std::env::var_os("MLGATE_ENVOY") {
+            return Ok(PathBuf::from(path));
+        }
+        let version = std::env::var("MLGATE_ENVOY_VERSION").unwrap_or_else(|_| ENVOY_VERSION.to_owned());
+        let _turn = lock("envoy")?;
+        let script = root().join("integration/install-envoy.sh");
+        let output = Command::new(&script).arg(&version).output().context("cannot run install-envoy.sh")?;
+        if !output.status.success() {
+            bail!("install-envoy.sh {version} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+    })
+}
+
+/// `dist/mlgate.wasm`, built now; `MLGATE_WASM` names a ready one.
+pub fn filter_wasm() -> anyhow::Result<PathBuf> {
+    once(&FILTER, || {
+        if let Some(path) = std::env::var_os("MLGATE_WASM") {
+            return Ok(PathBuf::from(path));
+        }
+        let arguments =
+            ["--profile", "wasm", "--target", "wasm32-wasip1", "--no-default-features", "-p", "mlgate"];
+        build(&["rustc", "--lib", "--crate-type", "cdylib"], &arguments, root())?;
+        install("wasm32-wasip1/wasm/mlgate.wasm", "mlgate.wasm")
+    })
+}
+
+/// The command `mlgate`, built now in the debug profile; `MLGATE_COMMAND` names a ready one.
+pub fn command() -> anyhow::Result<PathBuf> {
+    once(&COMMAND, || {
+        if let Some(path) = std::env::var_os("MLGATE_COMMAND") {
+            return Ok(PathBuf::from(path));
+        }
+        build(&["build", "--bin", "mlgate"], &["--features", "cli", "-p", "mlgate"], root())?;
+        Ok(target().join("debug/mlgate"))
+    })
+}
+
+/// The probe of `integration/probe`: a filter that does one thing with the host at a time.
+pub fn probe_wasm() -> anyhow::Result<PathBuf> {
+    once(&PROBE, || {
+        let folder = root().join("integration/probe");
+        build(&["build", "--release"], &["--target", "wasm32-wasip1"], &folder)?;
+        Ok(target().join("wasm32-wasip1/release/mlgate_probe.wasm"))
+    })
+}
+
+static COMMAND: Artifact = OnceLock::new();
+static ENVOY: Artifact = OnceLock::new();
+static FILTER: Artifact = OnceLock::new();
+static PROBE: Artifact = OnceLock::new();
+
+type Artifact = OnceLock<Result<PathBuf, String>>;
+
+fn once(artifact: &Artifact, make: impl FnOnce() -> anyhow::Result<PathBuf>) -> anyhow::Result<PathBuf> {
+    artifact.get_or_init(|| make().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+}
+
+fn build(what: &[&str], how: &[&str], folder: &Path) -> anyhow::Result<()> {
+    let _turn = lock("cargo")?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(what)
+        .args(["--locked", "--quiet"])
+        .args(how)
+        .env("CARGO_TARGET_DIR", target())
+        .current_dir(folder)
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("cargo {} failed:\n{}", what.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// Puts a built file into `dist/`, whole or not at all, since another stack may be reading it.
+fn install(built: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let _turn = lock("dist")?;
+    let built = target().join(built);
+    let path = root().join("dist").join(name);
+    fs::create_dir_all(root().join("dist"))?;
+    let content = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    if fs::read(&path).is_ok_and(|present| present == content) {
+        return Ok(path);
+    }
+    let draft = path.with_extension(format!("draft-{}", std::process::id()));
+    fs::write(&draft, content)?;
+    fs::rename(&draft, &path)?;
+    Ok(path)
+}
+
+/// One build at a time on this checkout, whatever number of test processes; released when dropped.
+fn lock(name: &str) -> anyhow::Result<File> {
+    let folder = root().join("build");
+    fs::create_dir_all(&folder)?;
+    let file = File::create(folder.join(format!(".{name}.lock")))?;
+    file.lock()?;
+    Ok(file)
+}
