@@ -5,10 +5,17 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::policy::attributes::AttributeMap;
+use crate::resource::{MODEL, Resource};
 
 pub mod api_key;
 pub mod secret;
 pub mod spec;
+
+/// The principal that nobody authenticated.
+pub const ANONYMOUS: &str = "anonymous";
+
+/// The tier of callers without one.
+pub const DEFAULT_TIER: &str = "default";
 
 /// A caller whose credential was verified, or `anonymous` where a profile asks for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,10 +73,10 @@ impl Identity {
     /// The caller of a profile that authenticates nobody.
     pub fn anonymous() -> Self {
         Self {
-            principal: String::from("anonymous"),
-            name: String::from("anonymous"),
+            principal: String::from(ANONYMOUS),
+            name: String::from(ANONYMOUS),
             roles: Vec::new(),
-            tier: String::from("default"),
+            tier: String::from(DEFAULT_TIER),
             attributes: AttributeMap::new(),
             credential: Credential { method: String::from("none"), id: String::new() },
             scope: Scope::default(),
@@ -80,20 +87,70 @@ impl Identity {
 // === impl Scope ===
 
 impl Scope {
-    /// Whether the credential may be used for this model or other resource, action and source address.
+    /// Whether the credential may be used for this resource and action, from this source address.
     ///
-    /// A limited credential whose source is unknown is outside its ranges.
-    pub fn allows(&self, resource_id: &str, action: &str, source: Option<IpAddr>) -> bool {
+    /// A credential that is limited to models is limited to resources of the type `model`. One that is limited to
+    /// addresses is outside them when the source is unknown; an IPv4 address that came as IPv6 (RFC 4291 §2.5.5.2)
+    /// counts as what it is.
+    pub fn allows(&self, resource: &Resource, action: &str, source: Option<IpAddr>) -> bool {
         let model = self.models.as_ref().is_none_or(|models| {
-            models.iter().any(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => resource_id.starts_with(prefix),
-                None => pattern == resource_id,
-            })
+            resource.kind == MODEL && models.iter().any(|pattern| is_match(pattern, &resource.id))
         });
-        let action_named = self.actions.as_ref().is_none_or(|actions| actions.iter().any(|a| a == action));
+        let action = self.actions.as_ref().is_none_or(|actions| actions.iter().any(|p| is_match(p, action)));
         let within = self.source_ranges.as_ref().is_none_or(|ranges| {
-            source.is_some_and(|source| ranges.iter().any(|range| range.contains(&source)))
+            source.is_some_and(|source| ranges.iter().any(|range| range.contains(&source.to_canonical())))
         });
-        model && action_named && within
+        model && action && within
+    }
+}
+
+/// Equality, or a prefix before a trailing `*`.
+fn is_match(pattern: &str, text: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => text.starts_with(prefix),
+        None => pattern == text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(models: Option<&[&str]>, actions: Option<&[&str]>, ranges: Option<&[&str]>) -> Scope {
+        let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        Scope {
+            models: models.map(owned),
+            actions: actions.map(owned),
+            source_ranges: ranges.map(|list| list.iter().map(|range| range.parse().unwrap()).collect()),
+        }
+    }
+
+    #[test]
+    fn a_scope_limits_each_respect_that_it_names() {
+        let model = Resource { kind: "model".into(), id: "fraud_v2".into(), attributes: AttributeMap::new() };
+        let dataset = Resource { kind: "dataset".into(), ..model.clone() };
+        let inside: Option<IpAddr> = Some("10.1.2.3".parse().unwrap());
+        let mapped: Option<IpAddr> = Some("::ffff:10.1.2.3".parse().unwrap());
+        let outside: Option<IpAddr> = Some("192.0.2.1".parse().unwrap());
+        let rows = [
+            (scope(None, None, None), &dataset, None, true),
+            (scope(Some(&["fraud_*"]), None, None), &model, None, true),
+            (scope(Some(&["x", "fraud_v2"]), None, None), &model, None, true),
+            (scope(Some(&["fraud"]), None, None), &model, None, false),
+            (scope(Some(&["fraud_*"]), None, None), &dataset, None, false),
+            (scope(None, Some(&["predict"]), None), &dataset, None, true),
+            (scope(None, Some(&["read"]), None), &model, None, false),
+            (scope(None, None, Some(&["10.0.0.0/8"])), &model, inside, true),
+            (scope(None, None, Some(&["10.0.0.0/8"])), &model, mapped, true),
+            (scope(None, None, Some(&["10.0.0.0/8"])), &model, outside, false),
+            (scope(None, None, Some(&["10.0.0.0/8"])), &model, None, false),
+        ];
+        for (scope, resource, source, allowed) in rows {
+            assert_eq!(
+                scope.allows(resource, "predict", source),
+                allowed,
+                "{scope:?} {resource:?} {source:?}"
+            );
+        }
     }
 }

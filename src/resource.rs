@@ -4,6 +4,9 @@ use crate::policy::attributes::AttributeMap;
 
 pub mod spec;
 
+/// The type of resource that a credential's `models` and a body's `model` name.
+pub const MODEL: &str = "model";
+
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
