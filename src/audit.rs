@@ -1,2 +1,24 @@
-//! What happened: audit.
+//! What happened: outcomes become sealed [`AuditEvent`]s, and a [`Trail`] brings them to a collector.
+//!
+//! | module | turns | into |
+//! |---|---|---|
+//! | [`digest`] | a body as it passes | its hash, keyed or not, and its size |
+//! | [`event`] | an outcome | canonical JSON (RFC 8785) that nobody has numbered yet |
+//! | [`queue`] | events that wait | events in order, and what was lost on the way as a count |
+//! | [`chain`] | one event after the other | sealed events: numbered, linked, authenticated |
+//! | [`export`] | sealed events | acknowledged batches, or a declared gap |
+//! | [`sealed`] | one line of a log | what it says, checked for form |
+//! | [`verify`] | sealed events in any order | a verdict on each chain |
+//!
+//! **Keys.** A chain key is used as it is configured: `mac` is HMAC-SHA256 under it over `"mlgate-event-1\0"` and
+//! the canonical event without `mac`. A digest key is not: bodies come from callers, who could otherwise have an
+//! event's text authenticated for them if both were one secret. Bodies are hashed under
+//! HMAC-SHA256(secret, `"mlgate-digest-1\0"`).
+
+pub use self::event::{AccessEvent, AuditEvent};
+
+pub mod canonical;
+pub mod chain;
+pub mod digest;
+pub mod event;
 pub mod spec;
