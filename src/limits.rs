@@ -1,2 +1,3 @@
 //! How often: limits.
+pub mod gcra;
 pub mod spec;
