@@ -16,9 +16,12 @@
 //! HMAC-SHA256(secret, `"mlgate-digest-1\0"`).
 
 pub use self::event::{AccessEvent, AuditEvent};
+pub use self::export::{Trail, TrailSettings};
 
 pub mod canonical;
 pub mod chain;
 pub mod digest;
 pub mod event;
+pub mod export;
+pub mod queue;
 pub mod spec;

@@ -307,9 +307,12 @@ impl AuditEvent {
 // === impl AccessEvent ===
 
 impl AccessEvent {
-    /// Whether anybody at all could have caused it: nobody was authenticated.
-    pub fn is_unauthenticated_refusal(&self) -> bool {
-        self.status == Status::Denied && matches!(self.principal.as_deref(), None | Some("anonymous"))
+    /// Whether equal ones may be counted together when they flood: a refusal that needs no identity to cause, or
+    /// one that happens because the queue is full.
+    pub fn is_coalescible(&self) -> bool {
+        self.status == Status::Denied
+            && (matches!(self.principal.as_deref(), None | Some("anonymous"))
+                || self.reason == Some("audit_unavailable"))
     }
 
     /// Every member up to `tier`, in the order of RFC 8785 §3.2.3.
