@@ -5,6 +5,10 @@
 
 pub mod document;
 pub mod faults;
+#[cfg(feature = "cli")]
+pub mod findings;
+#[cfg(feature = "cli")]
+pub mod schema;
 pub mod shape;
 pub mod tree;
 pub mod values;

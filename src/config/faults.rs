@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// One fault.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Fault {
     /// JSON pointer (RFC 6901) into the document; empty for the whole.
     pub pointer: String,
     /// Line of the source, from 1, where the source has lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
     /// What is wrong: lower case, no full stop, input in backticks.
     pub what: String,

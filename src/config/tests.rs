@@ -250,3 +250,39 @@ proptest! {
         prop_assert!(read(cut, Format::Json).is_err());
     }
 }
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_full_example_has_every_word_that_works() {
+    fn walk(shape: &Shape, node: &tree::Node, used: &mut Vec<*const shape::Field>) {
+        match (shape, &node.kind) {
+            (Shape::Either(shapes), _) => shapes.iter().for_each(|shape| walk(shape, node, used)),
+            (Shape::List { of, .. }, tree::Kind::List(items)) => {
+                items.iter().for_each(|item| walk(of, item, used));
+            }
+            (Shape::Object(object), tree::Kind::Object(members)) => {
+                for member in members {
+                    match object.fields.iter().find(|field| field.name == member.name) {
+                        Some(field) => {
+                            used.push(field);
+                            field.shape.iter().for_each(|shape| walk(shape, &member.node, used));
+                        }
+                        None => object.rest.iter().for_each(|rest| walk(&rest.of, &member.node, used)),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/envoy/config/full.yaml");
+    let (_, tree) = read(&std::fs::read(path).unwrap(), Format::Yaml).unwrap();
+    let mut used = Vec::new();
+    walk(&words::DOCUMENT, tree.root(), &mut used);
+    let mut found = Vec::new();
+    objects(&words::DOCUMENT, "", &mut found);
+    for (pointer, object) in found {
+        for field in object.fields.iter().filter(|field| field.shape.is_some()) {
+            assert!(used.contains(&std::ptr::from_ref(field)), "{pointer}/{}", field.name);
+        }
+    }
+}

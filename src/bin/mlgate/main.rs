@@ -1,3 +1,180 @@
-//! The `mlgate` command.
+//! The `mlgate` command: one file per subcommand; here is what they share.
 
-fn main() {}
+use std::fmt::Display;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// What `--help` says of a command: its examples, and the exit codes.
+macro_rules! help {
+    ($examples:literal) => {
+        concat!(
+            "Examples:\n",
+            $examples,
+            "\n\nExit codes: 0 fine or allowed, 1 failure, 2 denied or findings, 3 invalid input"
+        )
+    };
+}
+
+mod check;
+mod environment;
+mod key;
+mod schema;
+
+/// Access gate for ML model servers: checks and explains configurations, makes keys, keeps the audit log.
+#[derive(Debug, Parser)]
+#[command(name = "mlgate", version, after_help = HELP)]
+struct Arguments {
+    /// How results are written.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::CheckCommand),
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    Schema(schema::SchemaCommand),
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Human,
+    /// For programs.
+    Json,
+}
+
+/// How a command ends (sysexits have no word for findings).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Fine or allowed.
+    Fine,
+    /// Something outside the input failed.
+    Failure,
+    /// Denied, or findings.
+    Findings,
+    /// The input is not valid.
+    Invalid,
+}
+
+/// Why a command has no result: one line with place and remedy.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    exit: Exit,
+    line: String,
+}
+
+const HELP: &str = help!(
+    "  mlgate check envoy/config/quickstart.yaml
+  mlgate key new --consumer user_1"
+);
+
+/// No file that the command reads is larger, in bytes.
+const MAX_FILE: u64 = 64 << 20;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Invalid } else { Exit::Fine };
+            // nobody is left to tell
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let format = arguments.format;
+    let result = match arguments.command {
+        Command::Check(command) => check::run(&command, format),
+        Command::Key(command) => key::run(command, format),
+        Command::Schema(command) => schema::run(command),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(stop) => {
+            // as above
+            let _ = writeln!(std::io::stderr(), "mlgate: {}", stop.line);
+            stop.exit.into()
+        }
+    }
+}
+
+// === impl Exit ===
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Fine => 0,
+            Exit::Failure => 1,
+            Exit::Findings => 2,
+            Exit::Invalid => 3,
+        })
+    }
+}
+
+// === impl Stop ===
+
+impl Stop {
+    /// The input at `place` is not valid.
+    pub(crate) fn invalid(place: impl Display, what: impl Display, remedy: impl Display) -> Self {
+        Self { exit: Exit::Invalid, line: format!("{place}: {what}: {remedy}") }
+    }
+
+    /// Something outside the input failed.
+    pub(crate) fn failure(place: impl Display, what: impl Display, remedy: impl Display) -> Self {
+        Self { exit: Exit::Failure, line: format!("{place}: {what}: {remedy}") }
+    }
+}
+
+/// Reads a whole file; `-` is standard input.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Stop> {
+    let mut bytes = Vec::new();
+    let over = MAX_FILE.saturating_add(1);
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(over).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(over).read_to_end(&mut bytes))
+    };
+    match read {
+        Ok(_) if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_FILE) => Ok(bytes),
+        Ok(_) => {
+            Err(Stop::invalid(path.display(), format!("larger than {MAX_FILE} bytes"), "name another file"))
+        }
+        Err(error) => Err(Stop::invalid(
+            path.display(),
+            format!("cannot be read: {error}"),
+            "name a file that can be read",
+        )),
+    }
+}
+
+/// How a configuration of this name is written.
+pub(crate) fn format_of(path: &Path) -> mlgate::config::Format {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
+        mlgate::config::Format::Json
+    } else {
+        mlgate::config::Format::Yaml
+    }
+}
+
+/// Writes a result to standard output.
+pub(crate) fn print(text: &str) -> Result<(), Stop> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") })
+        .and_then(|()| out.flush())
+        .map_err(|error| Stop::failure("standard output", error, "give it a reader that stays"))
+}
+
+/// Writes a result to standard output as one JSON document.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Stop> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Stop::failure("the result", error, "report this as an error of mlgate"))?;
+    print(&text)
+}

@@ -1,5 +1,7 @@
 //! The texts of a document: a function that says yes or no, and the same as a pattern for editors.
 
+use crate::identity::api_key::{KeyDigest, KeyId};
+
 /// A kind of text.
 #[derive(Debug)]
 pub struct Grammar {
@@ -49,9 +51,9 @@ pub static GATE: Grammar = grammar(
 
 /// The id of a secret that the environment holds.
 pub static SECRET_ID: Grammar = grammar(
-    |text| word(text, 64, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')),
-    "^[A-Za-z0-9_.-]{1,64}$",
-    "1 to 64 of `A-Z`, `a-z`, `0-9`, `_`, `-` and `.`",
+    |text| word(text, 32, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')),
+    "^[A-Za-z0-9_-]{1,32}$",
+    "1 to 32 of `A-Z`, `a-z`, `0-9`, `_` and `-`",
 );
 
 /// The name of an environment variable.
@@ -66,7 +68,7 @@ pub static ENV: Grammar = grammar(
 
 /// The public part of an API key.
 pub static KEY_ID: Grammar = grammar(
-    |text| text.len() == 8 && word(text, 8, |b| matches!(b, b'0'..=b'9' | b'a'..=b'z')),
+    |text| KeyId::parse(text.as_bytes()).is_some(),
     "^[0-9a-z]{8}$",
     "the 8 letters and digits between `mlg_` and the next `_` of the key",
 );
@@ -74,7 +76,7 @@ pub static KEY_ID: Grammar = grammar(
 /// The digest of an API key.
 pub static KEY_DIGEST: Grammar = Grammar {
     check: key_digest,
-    pattern: "^(sha256|hmac-sha256:[A-Za-z0-9_.-]{1,64}):[0-9a-f]{64}$",
+    pattern: "^(sha256|hmac-sha256:[A-Za-z0-9_-]{1,32}):[0-9a-f]{64}$",
     say: "`sha256:` or `hmac-sha256:<pepper id>:` and 64 of `0-9a-f`, as `mlgate key new` prints it",
     secret: true,
 };
@@ -134,9 +136,5 @@ fn token(byte: u8) -> bool {
 }
 
 fn key_digest(text: &str) -> bool {
-    let hex = text.strip_prefix("sha256:").or_else(|| {
-        let (pepper, hex) = text.strip_prefix("hmac-sha256:")?.split_once(':')?;
-        (SECRET_ID.check)(pepper).then_some(hex)
-    });
-    hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+    KeyDigest::parse(text).is_ok_and(|digest| digest.pepper.is_none_or(|pepper| (SECRET_ID.check)(&pepper)))
 }
