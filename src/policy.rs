@@ -4,8 +4,6 @@ pub mod attributes;
 pub mod condition;
 pub mod spec;
 
-use std::sync::Arc;
-
 use crate::filter::refusal::Reason;
 
 /// What the policies say of one request.
@@ -14,7 +12,7 @@ pub struct Decision {
     /// `None`: allowed. Otherwise why not.
     pub refused: Option<Reason>,
     /// Names of the policies that decided, `role:<role>` for a role's permission; sorted, each once.
-    pub policies: Vec<Arc<str>>,
+    pub policies: Vec<String>,
     /// Policies that could not be evaluated, whether or not that decided; sorted, each once.
     pub errors: Vec<PolicyError>,
 }
@@ -23,9 +21,9 @@ pub struct Decision {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PolicyError {
     /// The policy's name.
-    pub policy: Arc<str>,
+    pub policy: String,
     /// The attribute's full name.
-    pub attribute: Arc<str>,
+    pub attribute: String,
 }
 
 // === impl Decision ===

@@ -7,7 +7,7 @@
 //! that merely stands before it: for a deny, *error* means denied.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use serde_json::Value as Json;
 
@@ -39,7 +39,7 @@ pub enum Truth {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConditionError {
     /// The attribute's full name: `resource.stage`.
-    pub attribute: Arc<str>,
+    pub attribute: Rc<str>,
 }
 
 /// One clause of a condition and what became of it, for `explain`.
@@ -59,7 +59,7 @@ pub struct ClauseTrace {
 struct Clause {
     category: Category,
     name: Box<str>,
-    full_name: Arc<str>,
+    full_name: Rc<str>,
     pattern: Pattern,
 }
 
@@ -105,7 +105,7 @@ impl Condition {
 
     /// Evaluates every clause that is needed.
     pub fn evaluate(&self, attributes: &Attributes<'_>) -> Truth {
-        let mut erring: Option<&Arc<str>> = None;
+        let mut erring: Option<&Rc<str>> = None;
         for clause in &self.clauses {
             match clause.evaluate(attributes) {
                 Match::Yes => {}
@@ -147,7 +147,7 @@ impl Condition {
             self.clauses.push(Clause {
                 category,
                 name: Box::from(name),
-                full_name: Arc::from(category.full_name(name)),
+                full_name: Rc::from(category.full_name(name)),
                 pattern,
             });
         }
@@ -169,8 +169,8 @@ impl Clause {
 // === impl Truth ===
 
 impl Truth {
-    fn error(attribute: &Arc<str>) -> Self {
-        Self::Error(ConditionError { attribute: Arc::clone(attribute) })
+    fn error(attribute: &Rc<str>) -> Self {
+        Self::Error(ConditionError { attribute: Rc::clone(attribute) })
     }
 }
 

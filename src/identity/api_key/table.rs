@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
@@ -32,7 +32,7 @@ struct Entry {
     pepper: Option<usize>,
     not_before: Option<UnixTime>,
     not_after: Option<UnixTime>,
-    identity: Arc<Identity>,
+    identity: Rc<Identity>,
 }
 
 /// The longest name of a consumer, in bytes.
@@ -105,7 +105,7 @@ impl ApiKeys {
                     pepper,
                     not_before: spec.not_before.map(|time| time.0),
                     not_after: spec.not_after.map(|time| time.0),
-                    identity: Arc::new(identity),
+                    identity: Rc::new(identity),
                 };
                 if let Some(earlier) = keys.known.insert(id, entry) {
                     faults.at(
@@ -124,11 +124,7 @@ impl ApiKeys {
     /// The check digits come first: they cost least and tell nothing about configured keys. What follows takes the
     /// same work whether the id is known or not, and the comparison takes the same time wherever the digests differ.
     /// That a key has expired is only said to who really has it.
-    pub fn authenticate(
-        &self,
-        presented: &[u8],
-        now: UnixTime,
-    ) -> Result<Arc<Identity>, AuthenticationError> {
+    pub fn authenticate(&self, presented: &[u8], now: UnixTime) -> Result<Rc<Identity>, AuthenticationError> {
         let key = ApiKey::parse(presented).map_err(|_| AuthenticationError::Invalid)?;
         let entry = self.known.get(&key.id());
         let pepper = entry.and_then(|entry| entry.pepper);
@@ -145,7 +141,7 @@ impl ApiKeys {
         if entry.not_after.is_some_and(|until| now >= until) {
             return Err(AuthenticationError::Expired);
         }
-        Ok(Arc::clone(&entry.identity))
+        Ok(Rc::clone(&entry.identity))
     }
 
     /// How many keys there are.

@@ -1,7 +1,7 @@
 //! One JSON value becomes the [`Pattern`] of a clause: equality, one of a list, a prefix, presence, or what
 //! `{principal.x}` stands for.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use serde_json::Value as Json;
 
@@ -20,7 +20,7 @@ pub(super) struct Pattern {
 pub(super) enum Match<'a> {
     Yes,
     No,
-    Error(&'a Arc<str>),
+    Error(&'a Rc<str>),
 }
 
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ enum Piece {
 #[derive(Clone, Debug)]
 struct Variable {
     name: Box<str>,
-    full_name: Arc<str>,
+    full_name: Rc<str>,
 }
 
 // === impl Pattern ===
@@ -119,10 +119,10 @@ impl Pattern {
     pub(super) fn matches<'a>(
         &'a self,
         value: ValueRef<'_>,
-        name: &'a Arc<str>,
+        name: &'a Rc<str>,
         attributes: &Attributes<'_>,
     ) -> Match<'a> {
-        let mut erring: Option<&Arc<str>> = None;
+        let mut erring: Option<&Rc<str>> = None;
         for alternative in &self.alternatives {
             match alternative.matches(value, name, attributes) {
                 Match::Yes => return Match::Yes,
@@ -205,7 +205,7 @@ impl Alternative {
     fn matches<'a>(
         &'a self,
         value: ValueRef<'_>,
-        name: &'a Arc<str>,
+        name: &'a Rc<str>,
         attributes: &Attributes<'_>,
     ) -> Match<'a> {
         match self {
@@ -252,7 +252,7 @@ impl Match<'_> {
 }
 
 /// A text, or a list with one element for which `holds`; an error for anything else.
-fn texts<'a>(value: ValueRef<'_>, name: &'a Arc<str>, holds: impl Fn(&str) -> bool) -> Match<'a> {
+fn texts<'a>(value: ValueRef<'_>, name: &'a Rc<str>, holds: impl Fn(&str) -> bool) -> Match<'a> {
     match value {
         ValueRef::Text(text) => Match::when(holds(text)),
         ValueRef::List(list) => Match::when(list.iter().any(|text| holds(text))),
@@ -261,7 +261,7 @@ fn texts<'a>(value: ValueRef<'_>, name: &'a Arc<str>, holds: impl Fn(&str) -> bo
 }
 
 /// Equal values of one type; lists of text have one element in common.
-fn same<'a>(value: ValueRef<'_>, expected: ValueRef<'_>, name: &'a Arc<str>) -> Match<'a> {
+fn same<'a>(value: ValueRef<'_>, expected: ValueRef<'_>, name: &'a Rc<str>) -> Match<'a> {
     match (value, expected) {
         (ValueRef::Bool(seen), ValueRef::Bool(expected)) => Match::when(seen == expected),
         (ValueRef::Number(seen), ValueRef::Number(expected)) => Match::when(seen == expected),
@@ -278,11 +278,11 @@ fn template<'a>(
     pieces: &'a [Piece],
     open: bool,
     value: ValueRef<'_>,
-    name: &'a Arc<str>,
+    name: &'a Rc<str>,
     attributes: &Attributes<'_>,
 ) -> Match<'a> {
     let mut missing = false;
-    let mut erring: Option<&Arc<str>> = None;
+    let mut erring: Option<&Rc<str>> = None;
     for piece in pieces {
         let Piece::Variable(variable) = piece else { continue };
         match variable.value(attributes) {
