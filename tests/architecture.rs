@@ -51,7 +51,7 @@ const WALLS: &[Wall] = &[
     Wall {
         of: &["config"],
         words: &["crate::filter"],
-        except: &["crate::filter::refusal"],
+        except: &["crate::filter::profile", "crate::filter::refusal"],
         why: "a document does not know who uses it",
     },
 ];

@@ -232,6 +232,10 @@ proptest! {
         path in prop::collection::vec(any::<prop::sample::Index>(), 1..6), with in anything(), how in 0_u8..3,
     ) {
         let text = mutated(&sample(&words::DOCUMENT, true), &path, &with, how);
+        #[cfg(feature = "cli")]
+        if let Err(faults) = read(text.as_bytes(), Format::Yaml) {
+            prop_assert!(!faults.is_empty());
+        }
         match read(text.as_bytes(), Format::Json) {
             Ok((_, tree)) => prop_assert_eq!(tree.policy_revision().unwrap().len(), 64),
             Err(faults) => {

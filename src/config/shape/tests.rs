@@ -28,7 +28,7 @@ fn every_fault_is_found_at_once() {
         "authorization": {"combining": "first_applicable", "roles": {"a b": {}}},
         "audit": {"collector": {"cluster": ""}, "chain": null},
         "bindings": [],
-        "limits": [{"name": "x", "key": [], "rates": {"default": [{"limit": 0, "window": "1"}]}}],
+        "limits": [{"name": "x", "key": [], "when": {"action": []}, "rates": {"default": [{"limit": 0, "window": "1"}]}}],
         "limits": {}
     }"#,
     );
@@ -42,7 +42,7 @@ fn every_fault_is_found_at_once() {
         "/audit/collector/cluster (line 6): `` is not well formed",
         "/audit/chain (line 6): nothing cannot stand here",
         "/bindings (line 7): `bindings` is a word of mlgate that is not built yet",
-        "/limits/0/key (line 8): an empty list",
+        "/limits/0/when/action (line 8): an empty list",
         "/limits/0/rates/default/0/limit (line 8): `0` is out of range",
         "/limits/0/rates/default/0/window (line 8): `1` is not well formed: write a duration such as",
         "/limits (line 9): written twice, first on line 8",

@@ -287,7 +287,7 @@ static POLICY: Object = Object {
 static LIMIT: Object = Object {
     fields: &[
         required("name", Text(&NAME), "Unique; how events and metrics name it."),
-        required("key", SOME_NAMES, "What is counted apart."),
+        required("key", NAMES, "What is counted apart; an empty list counts all callers together."),
         optional("scope", Shape::Choice(&Choice { built: &["local"], later: &["global"] }), "Who counts."),
         optional(
             "when",
