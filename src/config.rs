@@ -35,11 +35,7 @@ pub enum Format {
 /// # Errors
 /// Every fault of the form, each with its place; or the one that keeps the text from being read at all.
 pub fn read(bytes: &[u8], format: Format) -> Result<(Document, Tree), Faults> {
-    let tree = match format {
-        Format::Json => Tree::from_json(bytes)?,
-        #[cfg(feature = "cli")]
-        Format::Yaml => Tree::from_yaml(bytes)?,
-    };
+    let tree = Tree::read(bytes, format)?;
     let mut faults = shape::check(&shape::words::DOCUMENT, tree.root());
     if faults.is_empty() {
         match serde_json::from_value(tree.to_json()) {

@@ -10,6 +10,7 @@ use crate::config::document::{Document, ProfileSpec};
 use crate::config::faults::{Faults, segment};
 use crate::identity::spec::EnvKeySpec;
 use crate::policy::spec::{EffectSpec, ModeSpec, PolicySpec};
+use crate::resource::presets;
 use crate::time::UnixTime;
 
 #[cfg(test)]
@@ -199,9 +200,9 @@ fn offered(document: &Document) -> (BTreeSet<&str>, BTreeSet<&str>) {
     for rule in &document.resources.rules {
         kinds.extend(rule.resource.iter().map(|resource| resource.kind.as_str()));
         actions.extend(rule.action.as_deref());
-        if rule.preset.is_some() {
-            kinds.extend(["catalogue", "model"]);
-            actions.extend(["explain", "list", "predict", "read"]);
+        for rule in rule.preset.as_deref().and_then(presets::preset).into_iter().flatten() {
+            kinds.insert(rule.kind);
+            actions.insert(rule.action);
         }
     }
     (kinds, actions)

@@ -290,3 +290,16 @@ fn the_full_example_has_every_word_that_works() {
         }
     }
 }
+
+#[test]
+fn every_preset_is_a_choice() {
+    let mut found = Vec::new();
+    objects(&words::DOCUMENT, "", &mut found);
+    let (_, rule) = found.iter().find(|(pointer, _)| pointer == "/resources/rules/0").unwrap();
+    let Some(Shape::Choice(choice)) = rule.fields.iter().find(|f| f.name == "preset").unwrap().shape else {
+        panic!()
+    };
+    let mut built = choice.built.to_vec();
+    built.sort_unstable();
+    assert_eq!(built, crate::resource::presets::names().collect::<Vec<_>>());
+}

@@ -11,6 +11,8 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
+use crate::audit::chain::hex;
+use crate::config::Format;
 use crate::config::faults::{Fault, Faults};
 
 #[cfg(feature = "cli")]
@@ -78,6 +80,18 @@ pub const MAX_INTEGER: i64 = 9_007_199_254_740_991;
 // === impl Tree ===
 
 impl Tree {
+    /// Reads a document of either form.
+    ///
+    /// # Errors
+    /// As [`Tree::from_json`] and `from_yaml`.
+    pub fn read(bytes: &[u8], format: Format) -> Result<Self, Faults> {
+        match format {
+            Format::Json => Self::from_json(bytes),
+            #[cfg(feature = "cli")]
+            Format::Yaml => Self::from_yaml(bytes),
+        }
+    }
+
     /// Reads JSON.
     ///
     /// # Errors
@@ -165,13 +179,7 @@ impl Tree {
     /// # Errors
     /// As [`Tree::canonical`].
     pub fn policy_revision(&self) -> Result<String, Fault> {
-        use fmt::Write as _;
-        let mut text = String::with_capacity(64);
-        for byte in Sha256::digest(self.canonical()?) {
-            // writing to a String cannot fail
-            let _ = write!(text, "{byte:02x}");
-        }
-        Ok(text)
+        Ok(hex(&Sha256::digest(self.canonical()?)))
     }
 }
 
