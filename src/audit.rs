@@ -24,4 +24,8 @@ pub mod digest;
 pub mod event;
 pub mod export;
 pub mod queue;
+#[cfg(any(test, feature = "cli"))]
+pub mod sealed;
 pub mod spec;
+#[cfg(any(test, feature = "cli"))]
+pub mod verify;

@@ -245,6 +245,30 @@ impl Tree {
         writer.into_bytes()
     }
 
+    /// The canonical bytes; where in them the member `name` is, with the comma after it; and where a member
+    /// `absent` would go, with the comma after it. Both must have a member behind them.
+    #[cfg(any(test, feature = "cli"))]
+    pub fn canonical_around(&self, name: &str, absent: &str) -> (Vec<u8>, std::ops::Range<usize>, usize) {
+        let Self::Object(members) = self else { return (self.canonical(), 0..0, 0) };
+        let mut writer = Canonical::with_capacity(1024);
+        let (mut around, mut place) = (0..0, None);
+        writer.open();
+        for (known, value) in members {
+            let start = writer.cut();
+            if place.is_none() && by_code_units(known, absent) == Ordering::Greater {
+                place = Some(start);
+            }
+            writer.name(known);
+            writer.push_tree(value);
+            if known == name {
+                around = start..writer.len().saturating_add(1);
+            }
+        }
+        writer.close();
+        let place = place.unwrap_or(around.end);
+        (writer.into_bytes(), around, place)
+    }
+
     /// A member of an object.
     pub fn member(&self, name: &str) -> Option<&Self> {
         match self {
