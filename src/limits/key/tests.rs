@@ -67,6 +67,7 @@ fn values_never_run_together() {
     };
     assert_ne!(pair("a", "bc"), pair("ab", "c"));
     assert_ne!(pair("", "abc"), pair("abc", ""));
+    assert_ne!(pair("a\u{1}b", "c"), pair("a", "b\u{1}c"), "a value cannot hold what separates values");
     assert_eq!(pair("a", "bc"), pair("a", "bc"));
 }
 
