@@ -1,10 +1,29 @@
 //! What may they do: attributes become a [`Decision`].
+//!
+//! Denies override (XACML 3.0 §C.2): every policy that applies is evaluated, so that their order never changes an
+//! answer, and a policy that cannot be evaluated never permits: an erring deny denies, an erring allow grants nothing.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::config::faults::Faults;
+use crate::filter::refusal::Reason;
+use crate::resource::catalogue::Catalogue;
+
+use attributes::{AttributeMap, Attributes, Category};
+use condition::{Condition, Truth};
+use rbac::Role;
+use spec::{AuthorizationSpec, CombiningSpec, EffectSpec};
+
+pub mod abac;
 pub mod attributes;
 pub mod condition;
+pub mod explain;
+pub mod rbac;
+pub mod selection;
 pub mod spec;
 
-use crate::filter::refusal::Reason;
+pub use selection::PolicySelection;
 
 /// What the policies say of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +45,37 @@ pub struct PolicyError {
     pub attribute: String,
 }
 
+/// The compiled `authorization`.
+#[derive(Clone, Debug)]
+pub struct PolicySet {
+    roles: BTreeMap<String, Role>,
+    policies: Vec<Policy>,
+    reads: Vec<(Category, String)>,
+    combining: CombiningSpec,
+}
+
+/// One policy that has a name of its own.
+#[derive(Clone, Debug)]
+struct Policy {
+    name: Rc<str>,
+    effect: EffectSpec,
+    /// `false`: written with `mode: off`, kept for `explain`.
+    enforced: bool,
+    rule: Rule,
+}
+
+/// What must hold for a policy or a permission to apply.
+#[derive(Clone, Debug)]
+struct Rule {
+    /// Whose it is, and which action it names.
+    claim: Condition,
+    /// On what, and when.
+    object: Condition,
+}
+
+/// How names of roles' policies begin.
+pub const ROLE_PREFIX: &str = "role:";
+
 // === impl Decision ===
 
 impl Decision {
@@ -34,3 +84,173 @@ impl Decision {
         self.refused.is_none()
     }
 }
+
+// === impl PolicySet ===
+
+impl PolicySet {
+    /// Compiles `spec`, which stands at `pointer`. The catalogue and the environment say which attributes exist. The
+    /// result may only be used when no fault was added.
+    pub fn compile(
+        spec: &AuthorizationSpec,
+        catalogue: &Catalogue,
+        environment: &AttributeMap,
+        pointer: &str,
+        faults: &mut Faults,
+    ) -> Self {
+        if spec.roles.is_empty() && spec.policies.is_empty() {
+            faults.at(
+                pointer,
+                "neither roles nor policies are written, so that every request is denied",
+                "write `roles` or `policies`",
+            );
+        }
+        let facts = abac::Facts { catalogue, environment };
+        let roles = rbac::compile(&spec.roles, facts, &format!("{pointer}/roles"), faults);
+        let policies = abac::compile(&spec.policies, facts, &format!("{pointer}/policies"), faults);
+        let mut set = Self { roles, policies, reads: Vec::new(), combining: spec.combining };
+        set.reads = set.collect_reads();
+        set
+    }
+
+    /// Whether a role is configured.
+    pub fn is_role(&self, name: &str) -> bool {
+        self.roles.contains_key(name)
+    }
+
+    /// Every attribute that some enforced policy or permission looks at, sorted, each once. The action is not among
+    /// them: it is no member of a category, and each event has it anyway.
+    pub fn reads(&self) -> &[(Category, String)] {
+        &self.reads
+    }
+
+    /// Decides one request. `scope_ok` is whether the credential itself may be used for it.
+    pub fn decide(
+        &self,
+        selection: &PolicySelection,
+        attributes: &Attributes<'_>,
+        scope_ok: bool,
+    ) -> Decision {
+        match self.combining {
+            CombiningSpec::DenyOverrides => self.deny_overrides(selection, attributes, scope_ok),
+        }
+    }
+
+    fn deny_overrides(
+        &self,
+        selection: &PolicySelection,
+        attributes: &Attributes<'_>,
+        scope_ok: bool,
+    ) -> Decision {
+        let mut denies: Vec<&Rc<str>> = Vec::new();
+        let mut erring_denies: Vec<&Rc<str>> = Vec::new();
+        let mut allows: Vec<&Rc<str>> = Vec::new();
+        let mut errors = Vec::new();
+        for (name, effect, rule) in self.applicable(selection, attributes) {
+            match (rule.evaluate(attributes), effect) {
+                (Truth::True, EffectSpec::Deny) => denies.push(name),
+                (Truth::True, EffectSpec::Allow) => allows.push(name),
+                (Truth::False, _) => {}
+                (Truth::Error(error), effect) => {
+                    if effect == EffectSpec::Deny {
+                        erring_denies.push(name);
+                    }
+                    errors.push(PolicyError {
+                        policy: name.to_string(),
+                        attribute: error.attribute.to_string(),
+                    });
+                }
+            }
+        }
+        errors.sort_unstable();
+        errors.dedup();
+        let (refused, determining) = if !denies.is_empty() {
+            (Some(Reason::ExplicitDeny), denies)
+        } else if !erring_denies.is_empty() {
+            (Some(Reason::PolicyError), erring_denies)
+        } else if !scope_ok {
+            (Some(Reason::Scope), Vec::new())
+        } else if !allows.is_empty() {
+            (None, allows)
+        } else {
+            (Some(self.nothing_allows(selection, attributes)), Vec::new())
+        };
+        let mut policies: Vec<String> = determining.into_iter().map(|name| name.to_string()).collect();
+        policies.sort_unstable();
+        policies.dedup();
+        Decision { refused, policies, errors }
+    }
+
+    /// `no_match` when something of the caller's names the action but not for this, else `role`.
+    fn nothing_allows(&self, selection: &PolicySelection, attributes: &Attributes<'_>) -> Reason {
+        let named = self.applicable(selection, attributes).any(|(_, effect, rule)| {
+            effect == EffectSpec::Allow && rule.claim.evaluate(attributes) != Truth::False
+        });
+        if named { Reason::NoMatch } else { Reason::Role }
+    }
+
+    /// What is selected and enforced: the permissions of the caller's roles, then policies.
+    fn applicable<'a>(
+        &'a self,
+        selection: &'a PolicySelection,
+        attributes: &Attributes<'a>,
+    ) -> impl Iterator<Item = (&'a Rc<str>, EffectSpec, &'a Rule)> {
+        let roles = attributes.principal.roles.iter().filter_map(|role| self.roles.get(role));
+        let permissions = roles.filter(|role| selection.has_role(role.index)).flat_map(|role| {
+            role.permissions.iter().map(move |rule| (&role.policy, EffectSpec::Allow, &**rule))
+        });
+        let policies = self.policies.iter().enumerate();
+        let policies = policies
+            .filter(|(index, policy)| policy.enforced && selection.has_policy(*index))
+            .map(|(_, policy)| (&policy.name, policy.effect, &policy.rule));
+        permissions.chain(policies)
+    }
+
+    fn collect_reads(&self) -> Vec<(Category, String)> {
+        let permissions = self.roles.values().flat_map(|role| &role.permissions).map(|rule| &**rule);
+        let policies = self.policies.iter().filter(|policy| policy.enforced).map(|policy| &policy.rule);
+        let mut reads: Vec<(Category, String)> = permissions
+            .chain(policies)
+            .flat_map(|rule| rule.claim.reads().chain(rule.object.reads()))
+            .filter(|(category, _)| *category != Category::Action)
+            .map(|(category, name)| (category, name.to_owned()))
+            .collect();
+        if !self.roles.is_empty() {
+            reads.push((Category::Principal, String::from("roles")));
+        }
+        reads.sort_unstable();
+        reads.dedup();
+        reads
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    fn evaluate(&self, attributes: &Attributes<'_>) -> Truth {
+        match self.claim.evaluate(attributes) {
+            Truth::False => Truth::False,
+            claim => claim.and(self.object.evaluate(attributes)),
+        }
+    }
+}
+
+/// A name that events, selections and `explain` can show; `false` after a fault.
+fn check_name(name: &str, pointer: &str, faults: &mut Faults) {
+    let plain = (1..=MAX_NAME).contains(&name.len())
+        && !name.starts_with(ROLE_PREFIX)
+        && !name.contains('*')
+        && !name.chars().any(char::is_control);
+    if !plain {
+        faults.at(
+            pointer,
+            format!("`{name}` is not a name here"),
+            format!("write 1 to {MAX_NAME} bytes without `*` that do not begin with `{ROLE_PREFIX}`"),
+        );
+    }
+}
+
+/// The longest name of a role or policy, in bytes.
+pub const MAX_NAME: usize = 128;
+
+#[cfg(test)]
+mod tests;

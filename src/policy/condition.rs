@@ -36,7 +36,7 @@ pub enum Truth {
 }
 
 /// An attribute whose type does not fit its pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConditionError {
     /// The attribute's full name: `resource.stage`.
     pub attribute: Rc<str>,
@@ -86,10 +86,11 @@ impl Condition {
         condition
     }
 
-    /// Adds the clause that `action` is one of `actions`; an empty list is a fault.
-    pub fn push_actions(&mut self, actions: &[String], pointer: &str, faults: &mut Faults) {
-        let list = Json::Array(actions.iter().cloned().map(Json::String).collect());
-        self.push(Category::Action, "", &list, pointer, faults);
+    /// The clause that the action matches `pattern`, which stands at `pointer`.
+    pub fn of_action(pattern: &Json, pointer: &str, faults: &mut Faults) -> Self {
+        let mut condition = Self::default();
+        condition.push(Category::Action, "", pattern, pointer, faults);
+        condition
     }
 
     /// This condition and `other`.
@@ -142,6 +143,28 @@ impl Condition {
         })
     }
 
+    /// The attributes that clauses test, each once as written, without what patterns substitute.
+    pub(crate) fn tests(&self, category: Category) -> impl Iterator<Item = &str> {
+        self.clauses.iter().filter(move |clause| clause.category == category).map(|clause| &*clause.name)
+    }
+
+    /// Whether the clauses on this attribute leave `value` possible, whoever asks: what `{principal.x}` stands for is
+    /// not known, so it may be anything.
+    pub(crate) fn may_match(&self, category: Category, name: &str, value: &str) -> bool {
+        self.clauses
+            .iter()
+            .filter(|clause| clause.category == category && &*clause.name == name)
+            .all(|clause| clause.pattern.may_match(value))
+    }
+
+    /// The texts that the attribute must be one of; `None` where it may be something else too.
+    pub(crate) fn only_texts(&self, category: Category, name: &str) -> Option<Vec<&str>> {
+        self.clauses
+            .iter()
+            .find(|clause| clause.category == category && &*clause.name == name)
+            .and_then(|clause| clause.pattern.only_texts())
+    }
+
     fn push(&mut self, category: Category, name: &str, pattern: &Json, pointer: &str, faults: &mut Faults) {
         if let Some(pattern) = Pattern::compile(pattern, pointer, faults) {
             self.clauses.push(Clause {
@@ -169,6 +192,16 @@ impl Clause {
 // === impl Truth ===
 
 impl Truth {
+    /// The conjunction of two truths, as that of clauses.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::False, _) | (_, Self::False) => Self::False,
+            (Self::Error(one), Self::Error(other)) => Self::Error(one.min(other)),
+            (Self::Error(error), Self::True) | (Self::True, Self::Error(error)) => Self::Error(error),
+            (Self::True, Self::True) => Self::True,
+        }
+    }
+
     fn error(attribute: &Rc<str>) -> Self {
         Self::Error(ConditionError { attribute: Rc::clone(attribute) })
     }

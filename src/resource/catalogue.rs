@@ -80,6 +80,11 @@ impl Catalogue {
         }
     }
 
+    /// Whether it lists a resource.
+    pub fn contains(&self, kind: &str, id: &str) -> bool {
+        self.by_type.get(kind).is_some_and(|ids| ids.contains_key(id))
+    }
+
     /// Whether resources that are not listed are left to the policies.
     pub fn allows_unlisted(&self) -> bool {
         self.unlisted == UnlistedSpec::Allow

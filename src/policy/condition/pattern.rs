@@ -132,6 +132,27 @@ impl Pattern {
         }
         erring.map_or(Match::No, Match::Error)
     }
+
+    /// Whether a text may match, whatever the substitutions stand for.
+    pub(super) fn may_match(&self, value: &str) -> bool {
+        self.alternatives.iter().any(|alternative| match alternative {
+            Alternative::Any | Alternative::Same(_) | Alternative::Template { .. } => true,
+            Alternative::Text(text) => &**text == value,
+            Alternative::Prefix(prefix) => value.starts_with(&**prefix),
+            Alternative::Bool(_) | Alternative::Number(_) => false,
+        })
+    }
+
+    /// The texts it lists, when it is nothing but a list of exact texts.
+    pub(super) fn only_texts(&self) -> Option<Vec<&str>> {
+        self.alternatives
+            .iter()
+            .map(|alternative| match alternative {
+                Alternative::Text(text) => Some(&**text),
+                _ => None,
+            })
+            .collect()
+    }
 }
 
 // === impl Alternative ===

@@ -1,0 +1,65 @@
+//! Why a decision is what it is: every policy, clause by clause.
+
+use super::attributes::{Attributes, Value};
+use super::condition::{ClauseTrace, Truth};
+use super::spec::EffectSpec;
+use super::{PolicySelection, PolicySet, Rule};
+
+/// What one policy, or one permission of a role, says of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyTrace {
+    /// The policy's name; `role:<role>` for each of the role's permissions.
+    pub policy: String,
+    /// What it does when it matches.
+    pub effect: EffectSpec,
+    /// `false`: written with `mode: off` or not selected by the profile, so that it does not count.
+    pub counts: bool,
+    /// Whether it matches.
+    pub truth: Truth,
+    /// Its clauses; those of a role begin with the role itself.
+    pub clauses: Vec<ClauseTrace>,
+}
+
+impl PolicySet {
+    /// What every permission and policy says, whether or not it decides: roles by name, then policies as written.
+    pub fn explain(&self, selection: &PolicySelection, attributes: &Attributes<'_>) -> Vec<PolicyTrace> {
+        let mut traces = Vec::new();
+        for (name, role) in &self.roles {
+            let held = attributes.principal.roles.contains(name);
+            let held = if held { Truth::True } else { Truth::False };
+            for rule in &role.permissions {
+                let clause = ClauseTrace {
+                    attribute: String::from("principal.roles"),
+                    pattern: serde_json::Value::from(name.as_str()).to_string(),
+                    seen: Some(Value::List(attributes.principal.roles.clone())),
+                    truth: held.clone(),
+                };
+                traces.push(PolicyTrace {
+                    policy: role.policy.to_string(),
+                    effect: EffectSpec::Allow,
+                    counts: selection.has_role(role.index),
+                    truth: held.clone().and(rule.evaluate(attributes)),
+                    clauses: std::iter::once(clause).chain(rule.trace(attributes)).collect(),
+                });
+            }
+        }
+        for (index, policy) in self.policies.iter().enumerate() {
+            traces.push(PolicyTrace {
+                policy: policy.name.to_string(),
+                effect: policy.effect,
+                counts: policy.enforced && selection.has_policy(index),
+                truth: policy.rule.evaluate(attributes),
+                clauses: policy.rule.trace(attributes).collect(),
+            });
+        }
+        traces
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    fn trace<'a>(&'a self, attributes: &Attributes<'a>) -> impl Iterator<Item = ClauseTrace> + 'a {
+        self.claim.trace(attributes).into_iter().chain(self.object.trace(attributes))
+    }
+}

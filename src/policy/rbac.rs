@@ -1,0 +1,135 @@
+//! Roles become allow policies named `role:<role>`, one for each permission of their own and of the roles they
+//! inherit (NIST RBAC, general role hierarchies).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use serde_json::Value as Json;
+
+use super::abac::Facts;
+use super::attributes::Category;
+use super::condition::Condition;
+use super::spec::{PermissionSpec, RoleSpec};
+use super::{ROLE_PREFIX, Rule, check_name};
+use crate::config::faults::{Faults, segment};
+
+/// One role with everything it grants.
+#[derive(Clone, Debug)]
+pub(super) struct Role {
+    /// `role:<role>`.
+    pub(super) policy: Rc<str>,
+    /// Its place among the roles, for selections.
+    pub(super) index: usize,
+    /// Its own permissions, then those of the roles that it inherits.
+    pub(super) permissions: Vec<Rc<Rule>>,
+}
+
+/// How many roles there may be.
+pub const MAX_ROLES: usize = 4096;
+
+/// How many permissions all roles may have, inherited ones counted for each heir.
+pub const MAX_PERMISSIONS: usize = 100_000;
+
+pub(super) fn compile(
+    specs: &BTreeMap<String, RoleSpec>,
+    facts: Facts<'_>,
+    pointer: &str,
+    faults: &mut Faults,
+) -> BTreeMap<String, Role> {
+    if specs.len() > MAX_ROLES {
+        faults.at(pointer, format!("there are more than {MAX_ROLES} roles"), "write fewer roles");
+        return BTreeMap::new();
+    }
+    let mut own: BTreeMap<&str, Vec<Rc<Rule>>> = BTreeMap::new();
+    for (name, spec) in specs {
+        let pointer = format!("{pointer}/{}", segment(name));
+        check_name(name, &pointer, faults);
+        let permissions = spec.permissions.iter().enumerate().filter_map(|(index, json)| {
+            compile_permission(json, facts, &format!("{pointer}/permissions/{index}"), faults)
+        });
+        own.insert(name, permissions.map(Rc::new).collect());
+    }
+    let mut roles = BTreeMap::new();
+    let mut total: usize = 0;
+    for (index, (name, spec)) in specs.iter().enumerate() {
+        let pointer = format!("{pointer}/{}/inherits", segment(name));
+        let mut permissions = own.get(name.as_str()).cloned().unwrap_or_default();
+        for ancestor in ancestors(name, spec, specs, &pointer, faults) {
+            permissions.extend(own.get(ancestor).into_iter().flatten().cloned());
+        }
+        total = total.saturating_add(permissions.len());
+        if total > MAX_PERMISSIONS {
+            faults.at(
+                pointer,
+                format!("the roles have more than {MAX_PERMISSIONS} permissions with those they inherit"),
+                "write fewer permissions, or use a trailing `*`",
+            );
+            break;
+        }
+        let policy = Rc::from(format!("{ROLE_PREFIX}{name}"));
+        roles.insert(name.clone(), Role { policy, index, permissions });
+    }
+    roles
+}
+
+/// Every role that this one inherits, directly or not, each once. Unknown parents and cycles are faults.
+fn ancestors<'s>(
+    name: &str,
+    spec: &'s RoleSpec,
+    specs: &'s BTreeMap<String, RoleSpec>,
+    pointer: &str,
+    faults: &mut Faults,
+) -> BTreeSet<&'s str> {
+    for (index, parent) in spec.inherits.iter().enumerate() {
+        if !specs.contains_key(parent) {
+            faults.at(
+                format!("{pointer}/{index}"),
+                format!("no role is called `{parent}`"),
+                "write one of `authorization.roles`",
+            );
+        }
+    }
+    let mut found = BTreeSet::new();
+    let mut open: Vec<&str> = spec.inherits.iter().map(String::as_str).collect();
+    while let Some(ancestor) = open.pop() {
+        if let Some(spec) = specs.get(ancestor)
+            && found.insert(ancestor)
+        {
+            open.extend(spec.inherits.iter().map(String::as_str));
+        }
+    }
+    if found.contains(name) {
+        faults.at(pointer, format!("`{name}` inherits itself"), "break the circle");
+    }
+    found
+}
+
+fn compile_permission(json: &Json, facts: Facts<'_>, pointer: &str, faults: &mut Faults) -> Option<Rule> {
+    match json {
+        Json::String(_) => {
+            Some(Rule { claim: Condition::of_action(json, pointer, faults), object: Condition::default() })
+        }
+        Json::Object(_) => {
+            let spec: PermissionSpec = match serde_json::from_value(json.clone()) {
+                Ok(spec) => spec,
+                Err(error) => {
+                    faults.at(pointer, format!("this is not a permission: {error}"), PERMISSION_REMEDY);
+                    return None;
+                }
+            };
+            let claim =
+                Condition::of_action(&Json::from(spec.actions), &format!("{pointer}/actions"), faults);
+            let resource = Some(Category::Resource);
+            let object = Condition::compile(&spec.resource, resource, &format!("{pointer}/resource"), faults)
+                .and(Condition::compile(&spec.when, None, &format!("{pointer}/when"), faults));
+            facts.check_environment(&object, pointer, faults);
+            Some(Rule { claim, object })
+        }
+        _ => {
+            faults.at(pointer, "this is not a permission", PERMISSION_REMEDY);
+            None
+        }
+    }
+}
+
+const PERMISSION_REMEDY: &str = "write an action, `*`, or an object of `actions`, `resource` and `when`";
