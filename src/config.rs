@@ -3,6 +3,7 @@
 //! [`read`] goes from bytes to a [`tree::Tree`], checks its form against [`shape`], and only then lets serde make a
 //! [`document::Document`] of it. What the document means is compiled by the stages.
 
+pub mod compile;
 pub mod document;
 pub mod faults;
 #[cfg(feature = "cli")]
@@ -16,6 +17,7 @@ pub mod values;
 #[cfg(test)]
 mod tests;
 
+pub use compile::{Bounds, Config, load};
 use document::Document;
 use faults::Faults;
 use tree::Tree;

@@ -1,15 +1,20 @@
 //! Who is calling: credentials become an [`Identity`], or a reason why not.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use ipnet::IpNet;
 
+use crate::credentials::{Credentials, MAX_CREDENTIALS};
 use crate::policy::attributes::AttributeMap;
 use crate::resource::{MODEL, Resource};
+use crate::time::UnixTime;
 
 pub mod api_key;
 pub mod secret;
 pub mod spec;
+
+use api_key::ApiKeys;
 
 /// The principal that nobody authenticated.
 pub const ANONYMOUS: &str = "anonymous";
@@ -56,6 +61,13 @@ pub struct Scope {
     pub source_ranges: Option<Vec<IpNet>>,
 }
 
+/// A way to show who one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// An API key.
+    ApiKey,
+}
+
 /// Why no identity came of the credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthenticationError {
@@ -65,6 +77,37 @@ pub enum AuthenticationError {
     Invalid,
     /// Was valid once.
     Expired,
+}
+
+/// Tries the accepted methods in their order; the first whose credential is presented decides.
+///
+/// A wrong credential is never skipped over, and neither are two of one kind that differ: whichever of them the
+/// upstream or a log reads, it must be the one that was verified.
+pub fn authenticate(
+    presented: &[Credentials],
+    methods: &[Method],
+    keys: &ApiKeys,
+    now: UnixTime,
+) -> Result<Rc<Identity>, AuthenticationError> {
+    if presented.len() > MAX_CREDENTIALS {
+        return Err(AuthenticationError::Invalid);
+    }
+    for method in methods {
+        match method {
+            Method::ApiKey => {
+                let mut found = presented.iter().filter_map(|credentials| match credentials {
+                    Credentials::ApiKey(key) => Some(key),
+                    Credentials::Certificate(_) | Credentials::Token(_) => None,
+                });
+                let Some(first) = found.next() else { continue };
+                if found.any(|other| other != first) {
+                    return Err(AuthenticationError::Invalid);
+                }
+                return keys.authenticate(&first.0, now);
+            }
+        }
+    }
+    Err(AuthenticationError::Missing)
 }
 
 // === impl Identity ===

@@ -29,3 +29,6 @@ pub mod limits;
 pub mod policy;
 pub mod resource;
 pub mod time;
+
+#[cfg(all(target_arch = "wasm32", target_os = "wasi"))]
+mod plugin;

@@ -152,6 +152,20 @@ pub enum ProfileAuditSpec {
     Denials,
 }
 
+impl ProfileSpec {
+    /// The profile of a document that has no `profiles`: every configured method, every policy, every limit.
+    pub const fn accepting_all() -> Self {
+        Self {
+            authenticate: None,
+            authorize: None,
+            limits: None,
+            policies: None,
+            matches: None,
+            audit: ProfileAuditSpec::All,
+        }
+    }
+}
+
 impl ResponsesSpec {
     const fn default_invalid_credential_status() -> u16 {
         401

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::identity::AuthenticationError;
+use crate::resource::scan::BodyError;
+
 /// Why a request was refused: the inner word, as audit events and metrics carry it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
@@ -147,5 +150,29 @@ impl Reason {
             Self::Overloaded => same("overloaded", 503, 14, "Too many requests are waiting"),
             Self::BodyTimeout => same("body_timeout", 408, 4, "The body did not arrive in time"),
         }
+    }
+}
+
+// === impl Refusal ===
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, retry_after: None }
+    }
+}
+
+impl From<AuthenticationError> for Refusal {
+    fn from(error: AuthenticationError) -> Self {
+        Self::from(match error {
+            AuthenticationError::Missing => Reason::CredentialMissing,
+            AuthenticationError::Invalid => Reason::CredentialInvalid,
+            AuthenticationError::Expired => Reason::CredentialExpired,
+        })
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        Reason::from(error).into()
     }
 }

@@ -1,0 +1,425 @@
+//! One request's life, from its head to its audit event. The only place that knows the order of the stages.
+//!
+//! ```text
+//! head ─▶ profile ─▶ credentials ─▶ identity ─▶ resource ─▶ decision ─▶ limits ─▶ audit place ─▶ forwarded
+//!   │        │                          │           │            │          │           │
+//!   └────────┴──────────────────────────┴───────────┴────────────┴──────────┴───────────┴─▶ answered
+//!                                                   └▶ waiting for the body ─▶ decision …
+//! ```
+//!
+//! Every event gives one [`Step`]. In every state but *forwarded* that is to hold or to answer, with the one exception
+//! of a body that is held while its headers went on (`peek: stream`).
+
+use std::rc::Rc;
+
+use crate::audit::event::{AccessEvent, Status};
+use crate::audit::queue::Reservation;
+use crate::config::document::ProfileAuditSpec;
+use crate::credentials;
+use crate::filter::exchange::Exchange;
+use crate::filter::profile::{Authenticate, Profile, route_of};
+use crate::filter::refusal::{Reason, Refusal};
+use crate::filter::reply::{Caller, reply};
+use crate::filter::step::{LocalReply, RequestEdits, ResponseEdits, Step};
+use crate::filter::upstream;
+use crate::filter::worker::Worker;
+use crate::host::{Body, Host};
+use crate::http::{HeadLimits, RequestHead, StreamFacts};
+use crate::identity::{Identity, authenticate};
+use crate::limits::{Charge, Receipt, Subject};
+use crate::policy::attributes::Attributes;
+use crate::resource::rules::{PendingResource, Resolution};
+use crate::resource::spec::PeekSpec;
+use crate::resource::{Resource, scan};
+use crate::time::Monotonic;
+
+/// One request and its answer.
+#[derive(Debug)]
+pub struct Transaction {
+    worker: Rc<Worker>,
+    state: State,
+    exchange: Exchange,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing has come yet.
+    Idle,
+    /// What we wait for is what we hold: no flags beside it.
+    Waiting(Box<Waiting>),
+    /// The upstream works on it.
+    Forwarded,
+    /// We answered in its place.
+    Answered,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    need: Need,
+    caller: Approach,
+    /// `None` once the headers went on.
+    edits: Option<RequestEdits>,
+    deadline: Monotonic,
+}
+
+#[derive(Debug)]
+enum Need {
+    /// A rule needs the model that the body names.
+    Body(PendingResource),
+}
+
+/// A request whose caller is known.
+#[derive(Debug)]
+struct Approach {
+    head: RequestHead,
+    profile: usize,
+    identity: Rc<Identity>,
+}
+
+/// How a stream ended, as the proxy saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndFacts {
+    /// Status the caller read; `None` if it read none.
+    pub http_status: Option<u16>,
+    /// gRPC status, where the caller reads those.
+    pub grpc_status: Option<u32>,
+    /// Envoy's response flags.
+    pub flags: u64,
+}
+
+// === impl Transaction ===
+
+impl Transaction {
+    /// A request that is about to begin.
+    pub fn new(worker: Rc<Worker>) -> Self {
+        Self { worker, state: State::Idle, exchange: Exchange::default() }
+    }
+
+    /// The head has come.
+    pub fn on_request_headers(&mut self, block: &[u8], facts: StreamFacts, host: &dyn Host) -> Step {
+        let config = Rc::clone(&self.worker.config);
+        let limits = HeadLimits { header_bytes: config.bounds.header_bytes, single: &config.single_headers };
+        let (head, verdict) = RequestHead::read(block, facts, config.source_trust, limits);
+        let begun = self.exchange.begin(&head, &config, host);
+        let admitted = verdict.map_err(Refusal::from).and(begun).and_then(|()| self.admit(head, host));
+        let took = host.monotonic().since(self.exchange.started());
+        self.worker.metrics.duration("head", took, host);
+        admitted.unwrap_or_else(|refusal| self.refuse(refusal))
+    }
+
+    /// The order of the stages. Cheap ones come first, so that a stranger costs little.
+    fn admit(&mut self, head: RequestHead, host: &dyn Host) -> Result<Step, Refusal> {
+        let config = Rc::clone(&self.worker.config);
+        let index = config.profiles.of(&head)?;
+        let profile = config.profile(index)?;
+        self.exchange.profile = index;
+        self.exchange.event.profile = Some(profile.name.clone());
+
+        let identity = self.identify(&head, profile, host)?;
+        self.exchange.identified(&identity);
+
+        let mut edits = RequestEdits::default();
+        credentials::hide(&head, &config.extraction, &mut edits);
+        upstream::introduce(&head, &identity, &mut edits);
+
+        let approach = Approach { head, profile: index, identity };
+        if !profile.authorize {
+            self.charge(&approach, None, host)?;
+            return Ok(self.forward(edits));
+        }
+        let head = &approach.head;
+        let resolution = config.rules.resolve(&head.method, head.path(), &head.host);
+        match resolution {
+            Resolution::NeedsBody(pending) => self.wait_for_body(approach, pending, edits, host),
+            known => {
+                self.decide(&approach, &known, host)?;
+                Ok(self.forward(edits))
+            }
+        }
+    }
+
+    fn identify(
+        &self,
+        head: &RequestHead,
+        profile: &Profile,
+        host: &dyn Host,
+    ) -> Result<Rc<Identity>, Refusal> {
+        let config = &self.worker.config;
+        match &profile.authenticate {
+            Authenticate::Nobody(_) => Ok(Rc::clone(&config.anonymous)),
+            Authenticate::Any(methods) => {
+                let found = credentials::find(head, &config.extraction);
+                authenticate(&found, methods, &config.api_keys, host.unix_time()).map_err(Refusal::from)
+            }
+        }
+    }
+
+    /// Policies, then limits, then a place in the audit queue: nothing is charged before the decision.
+    fn decide(
+        &mut self,
+        approach: &Approach,
+        resolution: &Resolution,
+        host: &dyn Host,
+    ) -> Result<(), Refusal> {
+        let config = Rc::clone(&self.worker.config);
+        let profile = config.profile(approach.profile)?;
+        let (resource, action, listed) = match resolution {
+            Resolution::Found { resource, action } => (resource, action, true),
+            Resolution::Unlisted { resource, action } => (resource, action, false),
+            Resolution::NeedsBody(_) | Resolution::Unknown => return Err(Reason::ResourceUnknown.into()),
+        };
+        let attributes =
+            Attributes { principal: &approach.identity, resource, action, environment: &config.environment };
+        self.exchange.resolved(&attributes, config.policies.reads());
+        if !listed {
+            return Err(Reason::ResourceUnknown.into());
+        }
+        let within = approach.identity.scope.allows(resource, action, approach.head.source);
+        let decision = config.policies.decide(&profile.policies, &attributes, within);
+        self.exchange.event.policies = decision.policies;
+        match decision.refused {
+            Some(reason) => Err(reason.into()),
+            None => self.charge(approach, Some(&attributes), host),
+        }
+    }
+
+    fn charge(
+        &mut self,
+        approach: &Approach,
+        attributes: Option<&Attributes<'_>>,
+        host: &dyn Host,
+    ) -> Result<(), Refusal> {
+        let config = Rc::clone(&self.worker.config);
+        let profile = config.profile(approach.profile)?;
+        let nothing = Resource::none();
+        let bare = Attributes {
+            principal: &approach.identity,
+            resource: &nothing,
+            action: "",
+            environment: &config.environment,
+        };
+        let route = route_of(&approach.head);
+        let subject = Subject {
+            attributes: attributes.unwrap_or(&bare),
+            source: approach.head.source,
+            route: Some(&route),
+            profile: &profile.name,
+        };
+        let charging = config.limits.charge(&profile.limits, &subject, host);
+        for degraded in &charging.degraded {
+            self.worker.metrics.degraded(degraded.word(), host);
+            self.exchange.event.degraded.push(degraded.word().to_owned());
+        }
+        self.exchange.event.degraded.extend(charging.unknown.iter().map(|part| format!("limit_key:{part}")));
+        let receipt = self.charged(charging.charge, host)?;
+        match self.worker.trail.borrow().reserve() {
+            Ok(reservation) => {
+                self.exchange.reservation = Some(reservation);
+                Ok(())
+            }
+            Err(_) => {
+                let _lost = config.limits.refund(receipt, host);
+                Err(Reason::AuditUnavailable.into())
+            }
+        }
+    }
+
+    fn charged(&mut self, charge: Charge, host: &dyn Host) -> Result<Receipt, Refusal> {
+        let metrics = &self.worker.metrics;
+        match charge {
+            Charge::Admitted { quota, receipt } => {
+                self.exchange.quota = quota;
+                Ok(receipt)
+            }
+            Charge::Refused { limit, retry_after, quota } => {
+                metrics.limit(&limit, "refused", host);
+                self.exchange.quota = Some(quota);
+                Err(Refusal { reason: Reason::RateLimited, retry_after: Some(retry_after) })
+            }
+            Charge::Unavailable { limit } => {
+                metrics.limit(&limit, "unavailable", host);
+                Err(Reason::LimiterUnavailable.into())
+            }
+        }
+    }
+
+    fn wait_for_body(
+        &mut self,
+        caller: Approach,
+        pending: PendingResource,
+        edits: RequestEdits,
+        host: &dyn Host,
+    ) -> Result<Step, Refusal> {
+        let bounds = self.worker.config.bounds;
+        scan::readable(&caller.head.headers).map_err(Refusal::from)?;
+        if caller.head.facts.end_of_stream {
+            return Err(Reason::BodyAmbiguous.into());
+        }
+        let announced =
+            caller.head.headers.text("content-length").and_then(|length| length.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > bounds.body_held) {
+            return Err(Reason::BodyTooLarge.into());
+        }
+        if !self.worker.enter_waiting() {
+            self.worker.metrics.degraded("waiting", host);
+            return Err(Reason::Overloaded.into());
+        }
+        let deadline = host.monotonic().plus(bounds.wait);
+        let (step, edits) = match self.worker.config.rules.peek() {
+            PeekSpec::Stream => (Step::Forward(edits), None),
+            PeekSpec::Hold | PeekSpec::Off => (Step::Await, Some(edits)),
+        };
+        self.state = State::Waiting(Box::new(Waiting { need: Need::Body(pending), caller, edits, deadline }));
+        Ok(step)
+    }
+
+    /// More of the request's body is here: `size` bytes since the last time it was sent on.
+    pub fn on_request_body(&mut self, size: usize, end_of_stream: bool, host: &dyn Host) -> Step {
+        match &self.state {
+            State::Forwarded => {
+                self.exchange.input(size, host);
+                Step::Forward(RequestEdits::default())
+            }
+            State::Waiting(_) => {
+                self.exchange.held_input(size, host);
+                if size > self.worker.config.bounds.body_held {
+                    self.refuse(Reason::BodyTooLarge.into())
+                } else if end_of_stream {
+                    self.body_complete(host)
+                } else {
+                    Step::Await
+                }
+            }
+            State::Idle | State::Answered => Step::Await,
+        }
+    }
+
+    /// Trailers end a body that never said so itself.
+    pub fn on_request_trailers(&mut self, host: &dyn Host) -> Step {
+        match &self.state {
+            State::Forwarded => Step::Forward(RequestEdits::default()),
+            State::Waiting(_) => self.body_complete(host),
+            State::Idle | State::Answered => Step::Await,
+        }
+    }
+
+    fn body_complete(&mut self, host: &dyn Host) -> Step {
+        let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Idle) else {
+            return Step::Await;
+        };
+        self.worker.leave_waiting();
+        let Waiting { need: Need::Body(pending), caller, edits, .. } = *waiting;
+        let config = Rc::clone(&self.worker.config);
+        let admitted = host
+            .body(Body::Request, 0, self.exchange.held())
+            .map_err(|_| Refusal::from(Reason::BodyUnreadable))
+            .and_then(|body| scan::model_of_body(&body, config.bounds.json_depth).map_err(Refusal::from))
+            .and_then(|model| self.decide(&caller, &config.rules.complete(&pending, &model), host));
+        match admitted {
+            Ok(()) => self.forward(edits.unwrap_or_default()),
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    /// Whether the caller reads gRPC statuses.
+    pub fn is_grpc(&self) -> bool {
+        self.exchange.grpc
+    }
+
+    /// Until when this request may wait; `None` when it does not.
+    pub fn waits_until(&self) -> Option<Monotonic> {
+        match &self.state {
+            State::Waiting(waiting) => Some(waiting.deadline),
+            State::Idle | State::Forwarded | State::Answered => None,
+        }
+    }
+
+    /// The time of a waiting request is over. Called from the root's tick.
+    pub fn on_deadline(&mut self) -> Step {
+        match &self.state {
+            State::Waiting(_) => self.refuse(Reason::BodyTimeout.into()),
+            State::Idle | State::Forwarded | State::Answered => Step::Await,
+        }
+    }
+
+    /// The response's head is here: ours, the upstream's, or the proxy's own.
+    pub fn on_response_headers(&mut self, block: &[u8]) -> ResponseEdits {
+        let mut edits = upstream::strip(block);
+        if !self.exchange.event.decision_id.is_empty() {
+            edits.set.push((
+                String::from(crate::filter::reply::DECISION_ID),
+                self.exchange.event.decision_id.clone(),
+            ));
+        }
+        if let (State::Forwarded, Some(quota)) = (&self.state, &self.exchange.quota) {
+            edits.set.extend(crate::filter::reply::quota_headers(quota));
+        }
+        edits
+    }
+
+    /// More of the response's body passes.
+    pub fn on_response_body(&mut self, size: usize, host: &dyn Host) {
+        self.exchange.output(size, host);
+    }
+
+    /// The stream is over. Gives the event to record, if this decision is one that is recorded.
+    pub fn on_end(&mut self, end: &EndFacts, host: &dyn Host) -> Option<(AccessEvent, Option<Reservation>)> {
+        let status = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Answered => Status::Denied,
+            State::Waiting(_) => {
+                self.worker.leave_waiting();
+                let (status, reason) = upstream::ended_waiting(end);
+                self.exchange.event.reason = reason.map(|reason| reason.answer().inner);
+                status
+            }
+            State::Forwarded => upstream::status(end),
+            State::Idle if self.exchange.event.decision_id.is_empty() => return None,
+            State::Idle => Status::Aborted,
+        };
+        let event = self.exchange.finish(status, end, host);
+        let profile = self.worker.config.profiles.list.get(self.exchange.profile);
+        let name = event.profile.clone().unwrap_or_default();
+        self.worker.metrics.request(status, event.reason.unwrap_or_default(), &name, host);
+        let denials_only = profile.is_some_and(|profile| profile.audit == ProfileAuditSpec::Denials);
+        let reservation = self.exchange.reservation.take();
+        (!denials_only || status == Status::Denied).then_some((event, reservation))
+    }
+
+    fn forward(&mut self, edits: RequestEdits) -> Step {
+        self.state = State::Forwarded;
+        Step::Forward(edits)
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Step {
+        if let State::Waiting(_) = self.state {
+            self.worker.leave_waiting();
+        }
+        self.state = State::Answered;
+        self.exchange.event.reason = Some(refusal.reason.answer().inner);
+        Step::Reply(self.reply(refusal))
+    }
+
+    fn reply(&self, refusal: Refusal) -> LocalReply {
+        let config = &self.worker.config;
+        let caller = Caller {
+            decision_id: &self.exchange.event.decision_id,
+            grpc: self.exchange.grpc,
+            invalid_credential_status: config.invalid_credential_status,
+            realm: &config.name,
+        };
+        let quota = self.exchange.quota.as_ref().filter(|_| refusal.reason == Reason::RateLimited);
+        reply(refusal, quota, caller)
+    }
+}
+
+impl Drop for Transaction {
+    /// A stream can be torn down without an end: its place among the waiting must not be lost.
+    fn drop(&mut self) {
+        if let State::Waiting(_) = self.state {
+            self.worker.leave_waiting();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

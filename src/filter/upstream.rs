@@ -1,0 +1,145 @@
+//! What crosses between the caller and the upstream besides the request itself: the identity on the way in, nothing
+//! of ours on the way out, and how it ended.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::audit::event::Status;
+use crate::filter::refusal::Reason;
+use crate::filter::step::{RequestEdits, ResponseEdits};
+use crate::filter::transaction::EndFacts;
+use crate::http::RequestHead;
+use crate::http::pairs::Pairs;
+use crate::identity::Identity;
+use crate::policy::attributes::Value;
+
+/// Headers of this prefix are ours in both directions.
+pub const PREFIX: &str = "x-mlgate-";
+
+/// What stays readable in an identity header: unreserved characters (RFC 3986 §2.3), `:`, `/` and `@`.
+const READABLE: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'/')
+    .remove(b'@');
+
+/// Envoy's response flag for a caller that went away (`DC`), and for a stream that it cut itself.
+const DOWNSTREAM_GONE: u64 = 0x4000;
+
+/// gRPC statuses that mean the upstream failed: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE.
+const GRPC_FAILURES: [u32; 4] = [2, 4, 13, 14];
+
+/// Response flags that mean the upstream failed: local reset, connection failure, remote reset, connection
+/// termination, timeout, retry limit, protocol error, duration timeout.
+const UPSTREAM_FAILURES: u64 = 0x4 | 0x10 | 0x20 | 0x40 | 0x80 | 0x8000 | 0x40_0000 | 0x80_0000;
+
+/// Tells the upstream who is calling, and removes what a client sent under our names, also spelt with `_`.
+pub(super) fn introduce(head: &RequestHead, identity: &Identity, edits: &mut RequestEdits) {
+    for (name, _) in head.headers.iter() {
+        if is_ours(name) && !edits.remove.iter().any(|known| known == name) {
+            edits.remove.push(name.to_owned());
+        }
+    }
+    let mut set = |name: &str, value: String| edits.set.push((format!("{PREFIX}{name}"), value.into_bytes()));
+    set("principal", readable(&identity.principal));
+    if let Some(Value::Text(org)) = identity.attributes.get("org") {
+        set("org", readable(org));
+    }
+    if !identity.roles.is_empty() {
+        set("roles", identity.roles.iter().map(|role| readable(role)).collect::<Vec<_>>().join(","));
+    }
+    set("tier", readable(&identity.tier));
+}
+
+/// Removes what an upstream sent under our names.
+pub(super) fn strip(block: &[u8]) -> ResponseEdits {
+    let mut edits = ResponseEdits::default();
+    for (name, _) in Pairs::read(block).into_iter().flatten() {
+        if let Ok(name) = std::str::from_utf8(name)
+            && is_ours(name)
+        {
+            edits.remove.push(name.to_owned());
+        }
+    }
+    edits
+}
+
+/// How a forwarded request ended (DESIGN of the event's `status`).
+pub(super) fn status(end: &EndFacts) -> Status {
+    let grpc_failed = end.grpc_status.is_some_and(|status| GRPC_FAILURES.contains(&status));
+    if end.flags & DOWNSTREAM_GONE != 0 || end.http_status.is_none() {
+        Status::Aborted
+    } else if grpc_failed
+        || end.http_status.is_some_and(|status| status >= 500)
+        || end.flags & UPSTREAM_FAILURES != 0
+    {
+        Status::Error
+    } else {
+        Status::Success
+    }
+}
+
+/// How a request ended that was still waiting: the caller left, or the proxy's own bound was met before ours.
+pub(super) fn ended_waiting(end: &EndFacts) -> (Status, Option<Reason>) {
+    match end.http_status {
+        Some(413) => (Status::Denied, Some(Reason::BodyTooLarge)),
+        Some(408) => (Status::Denied, Some(Reason::BodyTimeout)),
+        _ => (Status::Aborted, None),
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    let mut spelt = name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() });
+    PREFIX.bytes().all(|expected| spelt.next() == Some(expected))
+}
+
+fn readable(text: &str) -> String {
+    utf8_percent_encode(text, READABLE).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Headers;
+
+    #[test]
+    fn a_client_cannot_say_who_it_is() {
+        let spoofed = ["x-mlgate-principal", "x_mlgate_principal", "x-mlgate_org", "X-MLGATE-Tier"];
+        let head = RequestHead {
+            headers: Headers::new(
+                spoofed.iter().map(|name| ((*name).to_owned(), b"admin".to_vec())).collect(),
+            ),
+            ..RequestHead::default()
+        };
+        let mut edits = RequestEdits::default();
+        introduce(&head, &Identity::anonymous(), &mut edits);
+        assert_eq!(edits.remove, spoofed);
+        assert!(edits.set.contains(&(String::from("x-mlgate-principal"), b"anonymous".to_vec())));
+    }
+
+    #[test]
+    fn an_identity_cannot_split_a_header() {
+        let identity = Identity { principal: String::from("a\r\nx: 1,é"), ..Identity::anonymous() };
+        let mut edits = RequestEdits::default();
+        introduce(&RequestHead::default(), &identity, &mut edits);
+        assert_eq!(
+            edits.set.first().map(|(_, value)| value.as_slice()),
+            Some(&b"a%0D%0Ax:%201%2C%C3%A9"[..])
+        );
+    }
+
+    #[test]
+    fn endings_have_names() {
+        let end = |http_status, grpc_status, flags| status(&EndFacts { http_status, grpc_status, flags });
+        assert_eq!(end(Some(200), None, 0), Status::Success);
+        assert_eq!(end(Some(404), None, 0), Status::Success);
+        assert_eq!(end(Some(503), None, 0), Status::Error);
+        assert_eq!(end(Some(200), Some(14), 0), Status::Error);
+        assert_eq!(end(Some(200), Some(7), 0), Status::Success);
+        assert_eq!(end(Some(200), None, 0x80_0000), Status::Error);
+        assert_eq!(end(Some(200), None, 0x4000), Status::Aborted);
+        assert_eq!(end(None, None, 0), Status::Aborted);
+    }
+}
