@@ -1,0 +1,218 @@
+//! One configuration in one worker: reads it, ticks for those that wait, delivers what is recorded.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{Action, ContextType};
+
+use crate::audit::export::Trail;
+use crate::config;
+use crate::filter::transaction::Transaction;
+use crate::filter::worker::Worker;
+use crate::host::{Body, CalloutId, Host, Level};
+use crate::http::pairs::Pairs;
+use crate::plugin::abi;
+use crate::plugin::host::ProxyHost;
+use crate::plugin::http_context::{Http, Unconfigured, apply};
+
+/// The root context.
+pub(super) struct Root {
+    shared: Rc<Shared>,
+    worker: Option<Rc<Worker>>,
+}
+
+/// What a root and its streams share.
+pub(super) struct Shared {
+    id: u32,
+    period: Cell<u32>,
+    waiters: RefCell<BTreeMap<u32, Weak<RefCell<Transaction>>>>,
+}
+
+/// Trails of this VM: a new root goes on with the old one's, since both live in one VM.
+type Trails = Vec<Weak<RefCell<Trail>>>;
+
+thread_local! {
+    static TRAILS: RefCell<Trails> = const { RefCell::new(Vec::new()) };
+}
+
+/// Milliseconds between looks at those that wait.
+const WAITING_TICK: u32 = 10;
+/// Milliseconds between deliveries while there is something to deliver.
+const DELIVERY_TICK: u32 = 100;
+/// Milliseconds between heartbeats of an idle chain.
+const IDLE_TICK: u32 = 10_000;
+
+/// Bytes of a plugin configuration; the host itself has no bound.
+const MAX_CONFIGURATION: usize = 64 << 20;
+
+/// Bytes of a collector's answer.
+const MAX_ANSWER: usize = 1 << 20;
+
+// === impl Root ===
+
+impl Root {
+    /// A root that has not read its configuration.
+    pub(super) fn new(id: u32) -> Self {
+        let shared = Shared { id, period: Cell::new(0), waiters: RefCell::default() };
+        Self { shared: Rc::new(shared), worker: None }
+    }
+
+    /// Refuses those whose time is over. The status of each context switch is checked: after a failed one the
+    /// previous context stays effective, and an answer would go to the wrong stream.
+    fn refuse_late(&self) {
+        let now = ProxyHost.monotonic();
+        let late: Vec<(u32, Rc<RefCell<Transaction>>)> = self
+            .shared
+            .waiters
+            .borrow()
+            .iter()
+            .filter_map(|(id, waiter)| Some((*id, waiter.upgrade()?)))
+            .filter(|(_, waiter)| waiter.borrow().waits_until().is_some_and(|deadline| deadline <= now))
+            .collect();
+        for (id, waiter) in late {
+            self.shared.forget(id);
+            if abi::set_effective_context(id).is_ok() {
+                let step = waiter.borrow_mut().on_deadline();
+                if apply(step) == Action::Continue {
+                    let _ = abi::continue_request();
+                }
+            }
+            let _ = abi::set_effective_context(self.shared.id);
+        }
+    }
+
+    /// The next tick is as far away as what is left allows.
+    fn rearm(&self, trail_idle: bool) {
+        let waiting = !self.shared.waiters.borrow().is_empty();
+        let period = match (waiting, trail_idle) {
+            (true, _) => WAITING_TICK,
+            (false, false) => DELIVERY_TICK,
+            (false, true) => IDLE_TICK,
+        };
+        if self.shared.period.replace(period) != period {
+            abi::set_tick_period(period);
+        }
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, _trailers: usize) {
+        let Some(worker) = &self.worker else { return };
+        let headers = abi::headers(abi::Map::Callout).unwrap_or_default();
+        let status = Pairs::read(&headers)
+            .into_iter()
+            .flatten()
+            .find(|(name, _)| *name == b":status")
+            .and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok());
+        let body = ProxyHost.body(Body::Callout, 0, body_size.min(MAX_ANSWER)).unwrap_or_default();
+        worker.trail.borrow_mut().on_reply(CalloutId(token), status, &body, &ProxyHost);
+    }
+
+    fn on_done(&mut self) -> bool {
+        if let Some(worker) = self.worker.take() {
+            // Each configuration has one worker, which its streams share: the last of them closes the trail.
+            if Rc::strong_count(&worker.trail) <= 1 {
+                worker.trail.borrow_mut().close(&ProxyHost);
+            } else {
+                worker.trail.borrow_mut().tick(&ProxyHost);
+            }
+        }
+        true
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        let bytes = abi::buffer(abi::Buffer::PluginConfiguration, 0, size.min(MAX_CONFIGURATION));
+        let environment = |name: &str| environment(name);
+        match config::load(&bytes.unwrap_or_default(), config::Format::Json, &environment) {
+            Ok(config) => {
+                let config = Rc::new(config);
+                let trail = trail_of(&config);
+                self.worker = Some(Rc::new(Worker::new(config, trail)));
+                true
+            }
+            Err(faults) => {
+                for fault in faults.iter() {
+                    ProxyHost.log(Level::Error, &format!("mlgate: configuration refused: {fault}"));
+                }
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        self.refuse_late();
+        let idle = self.worker.as_ref().is_none_or(|worker| {
+            let mut trail = worker.trail.borrow_mut();
+            trail.tick(&ProxyHost);
+            worker.metrics.audit(trail.queued_events(), trail.take_dropped(), &ProxyHost);
+            trail.idle()
+        });
+        self.rearm(idle);
+    }
+
+    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(match &self.worker {
+            Some(worker) => Box::new(Http::new(context_id, Rc::clone(worker), Rc::clone(&self.shared))),
+            None => Box::new(Unconfigured),
+        })
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// A stream begins to wait.
+    pub(super) fn await_tick(&self, id: u32, waiter: &Rc<RefCell<Transaction>>) {
+        self.waiters.borrow_mut().insert(id, Rc::downgrade(waiter));
+        self.tick_within(WAITING_TICK);
+    }
+
+    /// A stream waits no longer, or is gone. Between our context's end and the host's, the host would still take an
+    /// answer for it and then trap on the missing context: whoever is gone must be out of the table.
+    pub(super) fn forget(&self, id: u32) {
+        self.waiters.borrow_mut().remove(&id);
+    }
+
+    /// There is something to deliver.
+    pub(super) fn deliver_soon(&self) {
+        self.tick_within(DELIVERY_TICK);
+    }
+
+    /// Setting a period restarts the timer, so it is set only to make it shorter.
+    fn tick_within(&self, period: u32) {
+        let current = self.period.get();
+        if current == 0 || current > period {
+            self.period.set(period);
+            abi::set_tick_period(period);
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the host's side: the VM's environment")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The trail of this gate and collector in this VM, or a new one.
+fn trail_of(config: &config::Config) -> Rc<RefCell<Trail>> {
+    let settings = config.trail_settings();
+    TRAILS.with_borrow_mut(|trails| {
+        trails.retain(|trail| trail.strong_count() > 0);
+        let known = trails.iter().filter_map(Weak::upgrade).find(|trail| trail.borrow().fits(&settings));
+        if let Some(trail) = known {
+            trail.borrow_mut().config_changed(settings, &ProxyHost);
+            return trail;
+        }
+        let trail = Rc::new(RefCell::new(Trail::new(settings)));
+        trails.push(Rc::downgrade(&trail));
+        trail
+    })
+}
