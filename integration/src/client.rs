@@ -14,7 +14,7 @@ use http::{HeaderMap, Request};
 mod http1;
 mod http2;
 
-pub use http1::{Http1, raw};
+pub use http1::{Http1, Upload, raw};
 pub use http2::{Call, Http2};
 
 /// A whole answer.

@@ -203,6 +203,8 @@ async fn serve(listener: TcpListener, record: Arc<Record>) {
             let service = service_fn(|request| answer(request, Arc::clone(&record)));
             let mut server = auto::Builder::new(TokioExecutor::new());
             server.http2().max_concurrent_streams(10_000);
+            // Or hyper would throw away a whole request whose sender has closed right behind it.
+            server.http1().half_close(true);
             // How a caller left is no concern of the server.
             let _end = server.serve_connection(TokioIo::new(stream), service).await;
         });

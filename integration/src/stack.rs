@@ -184,7 +184,7 @@ impl Drop for Process {
 
 const POLL: Duration = Duration::from_millis(10);
 const LINES_SHOWN: usize = 25;
-const STACKS_KEPT: usize = 60;
+const STACKS_KEPT: usize = 300;
 
 /// Removes the oldest folders, so that a machine that tests all day does not fill up.
 fn prune(stacks: &Path) {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
+use http_body_util::channel::{Channel, Sender};
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -19,9 +21,17 @@ use super::{Answer, bounded};
 /// One kept HTTP/1.1 connection; dropping it closes the connection at once, whatever is under way.
 #[derive(Debug)]
 pub struct Http1 {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<BoxBody<Bytes, std::io::Error>>,
     connection: JoinHandle<()>,
     host: HeaderValue,
+}
+
+/// One request whose body is still being sent. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Upload {
+    body: Sender<Bytes, std::io::Error>,
+    answer: JoinHandle<anyhow::Result<Answer>>,
+    connection: Http1,
 }
 
 // === impl Http1 ===
@@ -43,32 +53,33 @@ impl Http1 {
     /// Sends a request and reads the whole answer.
     pub async fn call(&mut self, request: Request<Bytes>) -> anyhow::Result<Answer> {
         let what = format!("{} {}", request.method(), request.uri());
-        bounded(&what, async {
-            let (head, body) = self.open_unbounded(request).await?.into_parts();
-            let body = body.collect().await?;
-            let trailers = body.trailers().cloned();
-            Ok(Answer {
-                status: head.status.as_u16(),
-                headers: head.headers,
-                body: body.to_bytes(),
-                trailers,
-            })
-        })
-        .await
+        bounded(&what, async { whole(self.start(request.map(full)).await?.await?).await }).await
     }
 
     /// Sends a request and gives the answer as soon as its headers are there: read `into_body().frame()` for events as
     /// they come, while `self` is kept.
     pub async fn open(&mut self, request: Request<Bytes>) -> anyhow::Result<Response<Incoming>> {
         let what = format!("{} {}", request.method(), request.uri());
-        bounded(&what, self.open_unbounded(request)).await
+        bounded(&what, async { Ok(self.start(request.map(full)).await?.await?) }).await
     }
 
-    async fn open_unbounded(&mut self, mut request: Request<Bytes>) -> anyhow::Result<Response<Incoming>> {
+    /// Starts a request whose body follows piece by piece: as long as its `content-length` says, else chunked.
+    pub async fn upload(mut self, request: Request<()>) -> anyhow::Result<Upload> {
+        let what = format!("{} {}", request.method(), request.uri());
+        let (body, content) = Channel::new(1);
+        let answer = self.start(request.map(|()| content.boxed())).await?;
+        let answer = tokio::spawn(async move { bounded(&what, async { whole(answer.await?).await }).await });
+        Ok(Upload { body, answer, connection: self })
+    }
+
+    async fn start(
+        &mut self,
+        mut request: Request<BoxBody<Bytes, std::io::Error>>,
+    ) -> anyhow::Result<impl Future<Output = hyper::Result<Response<Incoming>>> + Send + use<>> {
         let host = self.host.clone();
         request.headers_mut().entry("host").or_insert(host);
         self.sender.ready().await?;
-        Ok(self.sender.send_request(request.map(Full::new)).await?)
+        Ok(self.sender.send_request(request))
     }
 }
 
@@ -76,6 +87,35 @@ impl Drop for Http1 {
     fn drop(&mut self) {
         self.connection.abort();
     }
+}
+
+// === impl Upload ===
+
+impl Upload {
+    /// Sends one piece of the body.
+    pub async fn send(&mut self, piece: impl Into<Bytes>) -> anyhow::Result<()> {
+        Ok(self.body.send_data(piece.into()).await?)
+    }
+
+    /// Ends the body and reads the whole answer.
+    pub async fn answer(self) -> anyhow::Result<Answer> {
+        let Self { body, answer, connection } = self;
+        drop(body);
+        let answer = answer.await?;
+        drop(connection);
+        answer
+    }
+}
+
+fn full(content: Bytes) -> BoxBody<Bytes, std::io::Error> {
+    Full::new(content).map_err(|never| match never {}).boxed()
+}
+
+async fn whole(response: Response<Incoming>) -> anyhow::Result<Answer> {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await?;
+    let trailers = body.trailers().cloned();
+    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes(), trailers })
 }
 
 /// Sends exactly these bytes on a new connection and gives what came back until the other side closed or was silent
