@@ -357,9 +357,11 @@ impl Transaction {
         edits
     }
 
-    /// More of the response's body passes.
+    /// More of the response's body passes. Our own answer passes here too and is no output of a model.
     pub fn on_response_body(&mut self, size: usize, host: &dyn Host) {
-        self.exchange.output(size, host);
+        if let State::Forwarded = self.state {
+            self.exchange.output(size, host);
+        }
     }
 
     /// The stream is over. Gives the event to record, if this decision is one that is recorded.

@@ -214,6 +214,17 @@ fn every_answer_carries_its_decision_id_and_nothing_of_the_upstreams() {
 }
 
 #[test]
+fn our_own_answer_is_no_output() {
+    let scene = scene(|_| {});
+    *scene.host.response_body.borrow_mut() = b"{}".to_vec();
+    for (path, output) in [("/nowhere", None), ("/predict", Some(2))] {
+        let (mut transaction, _) = scene.begin(path, &[], true);
+        transaction.on_response_body(2, &scene.host);
+        assert_eq!(transaction.on_end(&done(200), &scene.host).unwrap().0.output_bytes, output, "{path}");
+    }
+}
+
+#[test]
 fn denials_alone_are_recorded_where_the_profile_says_so() {
     let scene = scene(|document| document["profiles"] = serde_json::json!({"default": {"audit": "denials"}}));
     let (mut allowed, _) = scene.begin("/predict", &[], true);
