@@ -20,6 +20,7 @@ macro_rules! help {
 
 mod check;
 mod environment;
+mod explain;
 mod key;
 mod schema;
 
@@ -37,6 +38,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::CheckCommand),
+    Explain(explain::ExplainCommand),
     #[command(subcommand)]
     Key(key::KeyCommand),
     Schema(schema::SchemaCommand),
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
     let format = arguments.format;
     let result = match arguments.command {
         Command::Check(command) => check::run(&command, format),
+        Command::Explain(command) => explain::run(&command, format),
         Command::Key(command) => key::run(command, format),
         Command::Schema(command) => schema::run(command),
     };
