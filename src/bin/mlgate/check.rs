@@ -95,8 +95,7 @@ fn human(report: &Report) -> String {
     let mut text = String::new();
     let mut say = |kind: &str, fault: &Fault| {
         let line = fault.line.map(|line| format!(":{line}")).unwrap_or_default();
-        let place = if fault.pointer.is_empty() { "/" } else { &fault.pointer };
-        let (what, remedy) = (&fault.what, &fault.remedy);
+        let (place, what, remedy) = (fault.place(), &fault.what, &fault.remedy);
         text.push_str(&format!("{}{line}: {kind}: {place}: {what}: {remedy}\n", report.file));
     };
     report.faults.iter().for_each(|fault| say("fault", fault));
