@@ -59,8 +59,8 @@ const WALLS: &[Wall] = &[
 /// Longest file, in lines.
 const MAX_LINES: usize = 500;
 
-/// The one file that may hold unsafe code.
-const UNSAFE: &str = "src/plugin/abi.rs";
+/// The one file of the product that may hold unsafe code, and its like in a filter that only tries the host out.
+const UNSAFE: [&str; 2] = ["src/plugin/abi.rs", "integration/probe/src/host.rs"];
 
 /// Functions of the SDK that do not panic: its dispatcher must know their tokens.
 const DISPATCH: &[&str] = &["hostcalls::dispatch_http_call", "hostcalls::dispatch_grpc_call"];
@@ -103,7 +103,7 @@ fn wrong(path: &str, text: &str) -> Vec<String> {
     let in_plugin = module == "plugin";
     for (number, line) in text.lines().enumerate().map(|(index, line)| (index.saturating_add(1), line)) {
         let code = line.split("//").next().unwrap_or_default();
-        if code.contains("unsafe ") && path != UNSAFE {
+        if code.contains("unsafe ") && !UNSAFE.contains(&path) {
             say(number, "unsafe code outside src/plugin/abi.rs");
         }
         if inside.is_empty() {
