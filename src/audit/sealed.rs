@@ -89,7 +89,7 @@ impl SealedEvent {
     /// Reads one line, with or without its line break.
     pub fn parse(line: &[u8]) -> Result<Self, UnreadableEvent> {
         if line.len() > MAX_LINE_BYTES {
-            return Err(UnreadableEvent(format!("a line of more than {MAX_LINE_BYTES} bytes")));
+            return Err(UnreadableEvent::too_long());
         }
         let mut tree = Tree::parse(line).map_err(UnreadableEvent)?;
         if !matches!(tree, Tree::Object(_)) {
@@ -168,6 +168,12 @@ impl Kind {
 }
 
 // === impl UnreadableEvent ===
+
+impl UnreadableEvent {
+    pub(crate) fn too_long() -> Self {
+        Self(format!("a line of more than {MAX_LINE_BYTES} bytes"))
+    }
+}
 
 impl fmt::Display for UnreadableEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

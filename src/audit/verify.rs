@@ -69,12 +69,17 @@ impl Verifier {
     }
 
     /// Notes a line that is no event.
-    pub fn unreadable(&mut self, place: &Place, error: &UnreadableEvent) {
+    fn unreadable(&mut self, place: &Place, error: &UnreadableEvent) {
         self.unreadable.push(|| UnreadableReport {
             file: place.file.to_string(),
             line: place.line,
             what: error.to_string(),
         });
+    }
+
+    /// Notes a line that is longer than an event can be.
+    pub fn too_long(&mut self, place: &Place) {
+        self.unreadable(place, &UnreadableEvent::too_long());
     }
 
     /// Notes input that could not be read at all.
