@@ -184,13 +184,11 @@ impl Walk {
         self.faults.push(Fault { pointer: self.pointer.clone(), line: Some(line), what, remedy });
     }
 
-    /// Runs `inner` with the pointer one segment longer. Of a name that is too long for any word only the start is
-    /// kept: every fault inside holds the pointer.
+    /// Runs `inner` with the pointer one segment longer.
     fn within(&mut self, name: &str, inner: impl FnOnce(&mut Self)) {
         let length = self.pointer.len();
-        let start: String = name.chars().take(grammar::MAX_TEXT).collect();
         self.pointer.push('/');
-        self.pointer.push_str(&segment(&start));
+        self.pointer.push_str(&segment(name));
         inner(self);
         self.pointer.truncate(length);
     }

@@ -18,9 +18,9 @@ macro_rules! help {
     };
 }
 
+mod audit;
 mod check;
 mod environment;
-mod explain;
 mod key;
 mod schema;
 
@@ -37,8 +37,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     Check(check::CheckCommand),
-    Explain(explain::ExplainCommand),
     #[command(subcommand)]
     Key(key::KeyCommand),
     Schema(schema::SchemaCommand),
@@ -88,23 +89,20 @@ fn main() -> ExitCode {
             let exit = if error.use_stderr() { Exit::Invalid } else { Exit::Fine };
             // nobody is left to tell
             let _ = error.print();
-            return exit.into();
+            let usage = audit::usage_exit(std::env::args_os()).filter(|_| error.use_stderr());
+            return usage.unwrap_or_else(|| exit.into());
         }
     };
     let format = arguments.format;
     let result = match arguments.command {
+        Command::Audit(command) => return audit::run(command, format),
         Command::Check(command) => check::run(&command, format),
-        Command::Explain(command) => explain::run(&command, format),
         Command::Key(command) => key::run(command, format),
         Command::Schema(command) => schema::run(command),
     };
     match result {
         Ok(exit) => exit.into(),
-        Err(stop) => {
-            // as above
-            let _ = writeln!(std::io::stderr(), "mlgate: {}", stop.line);
-            stop.exit.into()
-        }
+        Err(stop) => stop.report(),
     }
 }
 
@@ -124,6 +122,13 @@ impl From<Exit> for ExitCode {
 // === impl Stop ===
 
 impl Stop {
+    /// Says it, and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        // nobody may be left to tell
+        let _ = writeln!(std::io::stderr(), "mlgate: {}", self.line);
+        self.exit.into()
+    }
+
     /// The input at `place` is not valid.
     pub(crate) fn invalid(place: impl Display, what: impl Display, remedy: impl Display) -> Self {
         Self { exit: Exit::Invalid, line: format!("{place}: {what}: {remedy}") }
