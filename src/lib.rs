@@ -19,6 +19,8 @@
 //! The core asks the proxy through [`host::Host`] alone and compiles without proxy-wasm.
 
 pub mod audit;
+#[cfg(feature = "cli")]
+pub mod cases;
 pub mod config;
 pub mod credentials;
 pub mod filter;

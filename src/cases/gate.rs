@@ -1,0 +1,182 @@
+//! A configuration becomes a gate whose secrets were made for this run: for each API key that the document lists by
+//! its id a new key, its digest written in place of the documented one, and a value for each variable that it names.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use crate::audit::chain::hex;
+use crate::config::tree::Tree;
+use crate::identity::api_key::{ApiKey, RANDOM_BYTES};
+use crate::identity::secret::Secret;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// The document, with the digests of [`Self::keys`].
+    pub document: Json,
+    /// Key id to the whole key.
+    pub keys: BTreeMap<String, String>,
+    /// Variables of the VM.
+    pub environment: BTreeMap<String, String>,
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// Reads a configuration in YAML and makes its secrets.
+    ///
+    /// # Errors
+    /// What cannot be read. What the document means is the filter's to judge.
+    pub fn read(config: &Path) -> Result<Self, String> {
+        let bytes = std::fs::read(config).map_err(|error| format!("{}: {error}", config.display()))?;
+        let tree = Tree::from_yaml(&bytes).map_err(|faults| format!("{}: {faults:?}", config.display()))?;
+        Self::of(tree.to_json())
+    }
+
+    /// Makes the secrets of a document.
+    ///
+    /// # Errors
+    /// A key whose id is none, or no randomness.
+    pub fn of(document: Json) -> Result<Self, String> {
+        let mut gate = Self { document, keys: BTreeMap::new(), environment: BTreeMap::new() };
+        let mut names = Vec::new();
+        variables(&gate.document, &mut names);
+        for name in names {
+            gate.environment.insert(name, secret()?);
+        }
+        let peppers = peppers(&gate.document);
+        let mut document = std::mem::take(&mut gate.document);
+        let consumers = document.pointer_mut("/consumers").and_then(Json::as_array_mut);
+        let keys = consumers
+            .into_iter()
+            .flatten()
+            .filter_map(|consumer| consumer.pointer_mut("/credentials/api_keys").and_then(Json::as_array_mut))
+            .flatten();
+        for spec in keys {
+            let id = spec.get("id").and_then(Json::as_str).unwrap_or_default().to_owned();
+            let key = key(&id)?;
+            let documented = spec.get("digest").and_then(Json::as_str).unwrap_or_default();
+            let pepper = documented.strip_prefix("hmac-sha256:").and_then(|rest| rest.split(':').next());
+            let digest = match pepper {
+                None => key.digest(),
+                Some(pepper) => {
+                    let value = peppers.get(pepper).and_then(|name| gate.environment.get(name));
+                    let value = value.ok_or_else(|| format!("no pepper is called `{pepper}`"))?;
+                    key.keyed_digest(pepper, &Secret::new(value.as_bytes()))
+                }
+            };
+            if let Json::Object(fields) = spec {
+                fields.insert("digest".to_owned(), Json::String(digest.to_string()));
+            }
+            gate.keys.insert(id, key.expose().to_owned());
+        }
+        gate.document = document;
+        Ok(gate)
+    }
+
+    /// Replaces placeholders: `${key.<id>}` a key of the configuration, `${wrong.<id>}` a well-formed key with that id
+    /// and another secret, `${typo.<id>}` that key with its last digit changed, `${stranger}` a well-formed key that nobody
+    /// knows, `${bytes.<hex>}` bytes that YAML cannot say, `${repeat.<times>.<text>}`.
+    ///
+    /// # Errors
+    /// An unknown placeholder.
+    pub fn expand(&self, text: &str) -> Result<Vec<u8>, String> {
+        let mut out = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            out.extend_from_slice(before.as_bytes());
+            let (word, after) = after.split_once('}').ok_or_else(|| format!("`{text}` has no end"))?;
+            out.extend_from_slice(&self.placeholder(word)?);
+            rest = after;
+        }
+        out.extend_from_slice(rest.as_bytes());
+        Ok(out)
+    }
+
+    fn placeholder(&self, word: &str) -> Result<Vec<u8>, String> {
+        let unknown = || format!("`${{{word}}}` stands for nothing");
+        let known = |id: &str| self.keys.get(id).ok_or_else(unknown);
+        let (kind, rest) = word.split_once('.').unwrap_or((word, ""));
+        match kind {
+            "key" => Ok(known(rest)?.clone().into_bytes()),
+            "wrong" => known(rest).and_then(|_| Ok(key(rest)?.expose().as_bytes().to_vec())),
+            "typo" => {
+                let mut key = known(rest)?.clone().into_bytes();
+                if let Some(last) = key.last_mut() {
+                    *last = if *last == b'0' { b'1' } else { b'0' };
+                }
+                Ok(key)
+            }
+            "stranger" => Ok(key("stranger")?.expose().as_bytes().to_vec()),
+            "bytes" => unhex(rest).ok_or_else(unknown),
+            "repeat" => {
+                let (times, text) = rest.split_once('.').ok_or_else(unknown)?;
+                Ok(text.repeat(times.parse().map_err(|_| unknown())?).into_bytes())
+            }
+            _ => Err(unknown()),
+        }
+    }
+
+    /// A secret of this gate that `bytes` show, by its public part. Nothing that leaves may show one.
+    pub fn leaked_in(&self, bytes: &[u8]) -> Option<&str> {
+        let shows = |secret: &str| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+        let key = self.keys.iter().find(|(_, key)| shows(key));
+        let variable = self.environment.iter().find(|(_, value)| shows(value));
+        key.or(variable).map(|(name, _)| name.as_str())
+    }
+}
+
+/// A new key with this id. The first random bytes choose the id's digits, so any id can be asked for.
+fn key(id: &str) -> Result<ApiKey, String> {
+    let mut random = [0; RANDOM_BYTES * 2];
+    getrandom::fill(&mut random).map_err(|error| error.to_string())?;
+    for (to, digit) in random.iter_mut().zip(id.bytes()) {
+        *to = match digit {
+            b'0'..=b'9' => digit.wrapping_sub(b'0'),
+            b'a'..=b'z' => digit.wrapping_sub(b'a').wrapping_add(10),
+            _ => return Err(format!("`{id}` is not the id of a key")),
+        };
+    }
+    let key = ApiKey::generate(&random).map_err(|error| format!("{error:?}"))?;
+    if key.id().to_string() == id { Ok(key) } else { Err(format!("`{id}` is not the id of a key")) }
+}
+
+fn secret() -> Result<String, String> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(|error| error.to_string())?;
+    Ok(hex(&random))
+}
+
+/// Every name under the word `env`, whose value is the name of a variable.
+fn variables(json: &Json, names: &mut Vec<String>) {
+    match json {
+        Json::Array(list) => list.iter().for_each(|element| variables(element, names)),
+        Json::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Json::String(variable) if name == "env" => names.push(variable.clone()),
+                    value => variables(value, names),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Id to variable.
+fn peppers(document: &Json) -> BTreeMap<String, String> {
+    let list = document.pointer("/authentication/api_key/peppers").and_then(Json::as_array);
+    let text = |pepper: &Json, name: &str| pepper.get(name).and_then(Json::as_str).map(str::to_owned);
+    list.into_iter()
+        .flatten()
+        .filter_map(|pepper| Some((text(pepper, "id")?, text(pepper, "env")?)))
+        .collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    digits.len().is_multiple_of(2).then(|| digits.chunks(2).map(pair).collect())?
+}

@@ -1,0 +1,416 @@
+//! The golden table on the core: a transaction on the fake host, with bodies and answers delivered as Envoy does.
+//! The same files run through the real Envoy in `integration/tests/golden.rs`.
+
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a case that cannot run should stop the test"
+)]
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use mlgate::audit::chain::MacKey;
+use mlgate::audit::export::Trail;
+use mlgate::audit::verify::{Place, Verdict, Verifier};
+use mlgate::cases::file::{Request, Route};
+use mlgate::cases::{Case, CaseFile, Gate, Observed, Seen};
+use mlgate::config::{self, Format};
+use mlgate::filter::step::{LocalReply, RequestEdits, Step};
+use mlgate::filter::transaction::{EndFacts, Transaction};
+use mlgate::filter::worker::Worker;
+use mlgate::host::CalloutId;
+use mlgate::host::fake::FakeHost;
+use mlgate::http::{RouteProfile, StreamFacts};
+use mlgate::time::UnixTime;
+use serde_json::{Value as Json, json};
+
+/// How the table calls this runner.
+const RUNNER: &str = "core";
+
+/// 2026-01-01: between the dates that configurations name.
+const START: i64 = 1_767_225_600_000;
+
+type Fields = Vec<(String, Vec<u8>)>;
+
+#[test]
+fn the_core_decides_as_the_table_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut ran = 0_usize;
+    let mut wrong = Vec::new();
+    for file in CaseFile::all(&folder).unwrap() {
+        let mut core = Core::start(&file.config).unwrap_or_else(|error| panic!("{}: {error}", file.name));
+        let mut skipped = Vec::new();
+        for case in &file.cases {
+            if let Some(why) = case.skipped_by(RUNNER) {
+                skipped.push(format!("  skipped: {}: {why}", case.note));
+                continue;
+            }
+            ran += 1;
+            for difference in core.run(case).differences(case, &core.gate) {
+                wrong.push(format!("{}: {}: {difference}", file.name, case.note));
+            }
+        }
+        println!("{}: {} of {} cases", file.name, file.cases.len() - skipped.len(), file.cases.len());
+        skipped.iter().for_each(|line| println!("{line}"));
+        core.close();
+        wrong.extend(core.verify().into_iter().map(|fault| format!("{}: {fault}", file.name)));
+    }
+    println!("{ran} cases on the core");
+    assert!(ran > 0, "no case ran");
+    assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_configuration_of_the_table_is_used() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let used: BTreeSet<PathBuf> =
+        CaseFile::all(&folder).unwrap().into_iter().map(|file| file.config).collect();
+    let there = std::fs::read_dir(folder.join("config")).unwrap();
+    let unused: Vec<_> =
+        there.map(|entry| entry.unwrap().path()).filter(|path| !used.contains(path)).collect();
+    assert!(unused.is_empty(), "{unused:?}");
+}
+
+/// A gate in one worker, with the collector's side of its trail.
+struct Core {
+    gate: Gate,
+    host: FakeHost,
+    worker: Rc<Worker>,
+    /// Events delivered, one a line.
+    log: Vec<u8>,
+    answered: usize,
+}
+
+/// One request between its caller and its upstream.
+struct Stream<'a> {
+    host: &'a FakeHost,
+    transaction: Transaction,
+    head: Fields,
+    /// Body bytes that are held.
+    held: Vec<u8>,
+    upstream: Option<Seen>,
+    refusal: Option<LocalReply>,
+}
+
+// === impl Core ===
+
+impl Core {
+    /// Loads a configuration as the filter does.
+    fn start(path: &Path) -> Result<Self, String> {
+        let gate = Gate::read(path)?;
+        let environment = |name: &str| gate.environment.get(name).cloned();
+        let config = config::load(gate.document.to_string().as_bytes(), Format::Json, &environment)
+            .map_err(|faults| format!("{}: {faults:?}", path.display()))?;
+        let trail = Rc::new(RefCell::new(Trail::new(config.trail_settings())));
+        let worker = Rc::new(Worker::new(Rc::new(config), trail));
+        let host = FakeHost::at(UnixTime::from_millis(START));
+        Ok(Self { gate, host, worker, log: Vec::new(), answered: 0 })
+    }
+
+    fn run(&mut self, case: &Case) -> Observed {
+        self.host.advance(case.wait());
+        let mut observed = Observed::default();
+        for _ in 0..case.repeat {
+            observed = self.once(case);
+            // A collector that answers at once: refusals do not pile up and are not counted together.
+            self.deliver();
+        }
+        let id = observed.decision_id().unwrap_or_default();
+        let lines = self.log.split(|byte| *byte == b'\n');
+        let mut events = lines.filter_map(|line| serde_json::from_slice::<Json>(line).ok());
+        observed.event = events.find(|event| event.get("decision_id").and_then(Json::as_str) == Some(&id));
+        observed
+    }
+
+    fn once(&self, case: &Case) -> Observed {
+        let request = &case.request;
+        let body = request.body().unwrap();
+        let sent = body.as_ref().map(|body| self.gate.expand(&body.text).unwrap()).unwrap_or_default();
+        let has_body = body.is_some();
+        let mut stream = Stream {
+            host: &self.host,
+            transaction: Transaction::new(Rc::clone(&self.worker)),
+            head: self.head(request, body.as_ref().filter(|body| body.chunks == 1).map(|_| sent.len())),
+            held: Vec::new(),
+            upstream: None,
+            refusal: None,
+        };
+        let ends = !has_body && request.trailers.is_empty();
+        stream.start(facts(&case.route, &case.source, ends));
+        if let Some(body) = body {
+            let size = sent.len().div_ceil(body.chunks).max(1);
+            let mut pieces: Vec<&[u8]> = sent.chunks(size).collect();
+            // HTTP/1 says that a body is over by a callback of its own.
+            if request.http == 1 || pieces.is_empty() {
+                pieces.push(&[]);
+            }
+            let last = pieces.len().saturating_sub(1);
+            for (index, piece) in pieces.into_iter().enumerate() {
+                stream.body(piece, index == last && request.trailers.is_empty());
+            }
+        }
+        if !request.trailers.is_empty() {
+            stream.trailers(&request.trailers);
+        }
+        if stream.refusal.is_none() && stream.upstream.as_ref().is_some_and(|seen| !seen.complete && ends) {
+            stream.finish_upstream();
+        }
+        let mut observed = self.answer(&mut stream, case);
+        observed.sent = sent;
+        observed.upstream = stream.upstream;
+        observed
+    }
+
+    fn head(&self, request: &Request, content_length: Option<usize>) -> Fields {
+        let mut head: Fields = vec![
+            (":authority".to_owned(), request.host.clone().into()),
+            (":path".to_owned(), self.gate.expand(&request.path).unwrap()),
+            (":method".to_owned(), request.method().into()),
+            (":scheme".to_owned(), b"http".to_vec()),
+        ];
+        head.extend(
+            request
+                .headers()
+                .into_iter()
+                .map(|(name, value)| (name.to_ascii_lowercase(), self.gate.expand(value).unwrap())),
+        );
+        head.extend(content_length.map(|length| ("content-length".to_owned(), length.to_string().into())));
+        head
+    }
+
+    /// The way back: what was refused is answered here, the rest by the case's upstream.
+    fn answer(&self, stream: &mut Stream<'_>, case: &Case) -> Observed {
+        let grpc = stream.transaction.is_grpc();
+        let mut observed = Observed::default();
+        let mut pieces: Vec<Vec<u8>> = Vec::new();
+        let mut grpc_status = None;
+        match &stream.refusal {
+            Some(refusal) => {
+                observed.headers = refusal
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.clone().into()))
+                    .collect();
+                if grpc {
+                    // Envoy answers gRPC callers in trailers alone.
+                    observed.status = 200;
+                    grpc_status = Some(u32::from(refusal.grpc_status));
+                    observed.headers.retain(|(name, _)| name != "content-type");
+                    observed.headers.push(("content-type".to_owned(), b"application/grpc".to_vec()));
+                    observed.headers.push(("grpc-message".to_owned(), refusal.body.clone()));
+                } else {
+                    observed.status = refusal.status;
+                    pieces.push(refusal.body.clone());
+                }
+            }
+            None => {
+                observed.status = case.answer.status;
+                let fields = case.answer.headers.iter();
+                observed.headers = fields.map(|(name, value)| (name.clone(), value.clone().into())).collect();
+                pieces.extend(case.answer.pieces().into_iter().map(|piece| piece.as_bytes().to_vec()));
+                let status = case
+                    .answer
+                    .trailers
+                    .get("grpc-status")
+                    .or_else(|| case.answer.headers.get("grpc-status"));
+                grpc_status = status.filter(|_| grpc).and_then(|status| status.parse().ok());
+            }
+        }
+        observed.grpc_status = grpc_status;
+        let mut fields = vec![(":status".to_owned(), observed.status.to_string().into_bytes())];
+        fields.extend(observed.headers.iter().cloned());
+        let edits = stream.transaction.on_response_headers(&block(&fields));
+        observed.headers.retain(|(name, _)| !edits.remove.contains(name));
+        for (name, value) in edits.set {
+            observed.headers.retain(|(known, _)| *known != name);
+            observed.headers.push((name, value.into()));
+        }
+        for piece in pieces {
+            self.host.response_body.replace(piece.clone());
+            stream.transaction.on_response_body(piece.len(), &self.host);
+            observed.body.extend(piece);
+        }
+        let end = EndFacts { http_status: Some(observed.status), grpc_status, flags: 0 };
+        if let Some((event, place)) = stream.transaction.on_end(&end, &self.host) {
+            self.worker.trail.borrow_mut().record(event, place, &self.host);
+        }
+        observed
+    }
+
+    /// Answers everything that is on its way to the collector, as one that keeps everything.
+    fn deliver(&mut self) {
+        self.worker.trail.borrow_mut().tick(&self.host);
+        for _ in 0..1000 {
+            let Some(callout) = self.host.callouts.borrow().get(self.answered).cloned() else { return };
+            let lines = callout.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            let mut acked = BTreeMap::new();
+            for event in lines.map(|line| serde_json::from_slice::<Json>(line).unwrap()) {
+                acked.insert(event["chain"].as_str().unwrap().to_owned(), event["seq"].clone());
+            }
+            self.log.extend_from_slice(&callout.body);
+            let id = CalloutId(u32::try_from(self.answered).unwrap());
+            self.answered += 1;
+            let body = json!({ "acked": acked }).to_string();
+            self.worker.trail.borrow_mut().on_reply(id, Some(200), body.as_bytes(), &self.host);
+        }
+        panic!("the trail does not come to an end");
+    }
+
+    fn close(&mut self) {
+        self.worker.trail.borrow_mut().close(&self.host);
+        self.deliver();
+    }
+
+    /// Faults of the delivered chain.
+    fn verify(&self) -> Vec<String> {
+        let document = &self.gate.document;
+        let keys =
+            document.pointer("/audit/chain/keys").and_then(Json::as_array).into_iter().flatten().map(|key| {
+                let secret = &self.gate.environment[key["env"].as_str().unwrap()];
+                MacKey::chain(key["id"].as_str().unwrap(), secret.as_bytes()).unwrap()
+            });
+        let mut verifier = Verifier::new(keys.collect());
+        for (index, line) in self.log.split(|byte| *byte == b'\n').enumerate() {
+            verifier.line(&Place { file: "log".into(), line: u64::try_from(index).unwrap() + 1 }, line);
+        }
+        let report = verifier.finish();
+        if report.verdict == Verdict::Intact {
+            Vec::new()
+        } else {
+            vec![format!("the log is not intact: {report:?}")]
+        }
+    }
+}
+
+// === impl Stream ===
+
+impl Stream<'_> {
+    fn start(&mut self, facts: StreamFacts) {
+        let step = self.transaction.on_request_headers(&block(&self.head), facts, self.host);
+        self.act(step);
+    }
+
+    /// More of the body, together with what is held already.
+    fn body(&mut self, piece: &[u8], end: bool) {
+        if self.refusal.is_some() {
+            return;
+        }
+        self.held.extend_from_slice(piece);
+        self.host.request_body.replace(self.held.clone());
+        let step = self.transaction.on_request_body(self.held.len(), end, self.host);
+        let goes_on = self.act(step);
+        if goes_on && end {
+            self.finish_upstream();
+        }
+    }
+
+    fn trailers(&mut self, trailers: &BTreeMap<String, String>) {
+        if self.refusal.is_some() {
+            return;
+        }
+        self.host.request_body.replace(self.held.clone());
+        let step = self.transaction.on_request_trailers(self.host);
+        if self.act(step)
+            && let Some(seen) = &mut self.upstream
+        {
+            seen.trailers =
+                trailers.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+            self.finish_upstream();
+        }
+    }
+
+    fn finish_upstream(&mut self) {
+        if let Some(seen) = &mut self.upstream {
+            seen.complete = true;
+        }
+    }
+
+    /// Does what the proxy would. `true`: what came goes on.
+    fn act(&mut self, step: Step) -> bool {
+        match step {
+            Step::Await => false,
+            Step::Reply(refusal) => {
+                self.refusal = Some(refusal);
+                false
+            }
+            Step::Forward(edits) => {
+                if let Some(seen) = &mut self.upstream {
+                    assert_eq!(edits, RequestEdits::default(), "headers are gone already");
+                    seen.body.append(&mut self.held);
+                } else {
+                    self.send_head(&edits);
+                }
+                true
+            }
+        }
+    }
+
+    fn send_head(&mut self, edits: &RequestEdits) {
+        self.head.retain(|(name, _)| !edits.remove.contains(name));
+        for (name, value) in &edits.set {
+            self.head.retain(|(known, _)| known != name);
+            self.head.push((name.clone(), value.clone()));
+        }
+        if let Some(path) = &edits.path {
+            self.head.retain(|(known, _)| known != ":path");
+            self.head.push((":path".to_owned(), path.clone().into()));
+        }
+        let path = self.head.iter().find(|(name, _)| name == ":path").map(|(_, path)| path.clone());
+        self.upstream = Some(Seen {
+            path: String::from_utf8_lossy(&path.unwrap_or_default()).into_owned(),
+            headers: self.head.clone(),
+            body: std::mem::take(&mut self.held),
+            ..Seen::default()
+        });
+    }
+}
+
+fn facts(route: &Route, source: &str, end_of_stream: bool) -> StreamFacts {
+    let profile = |named: &Option<Json>| match named {
+        None => RouteProfile::Absent,
+        Some(Json::String(name)) => RouteProfile::Named(name.clone()),
+        Some(_) => RouteProfile::Unreadable,
+    };
+    let route_profile = profile(&route.profile);
+    // The host's is not asked for where the route names one.
+    let virtual_host_profile = if route_profile == RouteProfile::Absent {
+        profile(&route.host_profile)
+    } else {
+        RouteProfile::Absent
+    };
+    StreamFacts {
+        source_address: Some(if source.contains(':') {
+            format!("[{source}]:40000")
+        } else {
+            format!("{source}:40000")
+        }),
+        route_name: route.name.clone(),
+        virtual_host: if route.virtual_host.is_empty() {
+            "default".to_owned()
+        } else {
+            route.virtual_host.clone()
+        },
+        route_profile,
+        virtual_host_profile,
+        end_of_stream,
+        ..StreamFacts::default()
+    }
+}
+
+/// Fields in the form in which the proxy hands them over: their number, their lengths, then each with a NUL behind.
+fn block(fields: &Fields) -> Vec<u8> {
+    let number = |length: usize| u32::try_from(length).unwrap().to_le_bytes();
+    let mut block = number(fields.len()).to_vec();
+    for (name, value) in fields {
+        block.extend([number(name.len()), number(value.len())].concat());
+    }
+    for (name, value) in fields {
+        block.extend([name.as_bytes(), &[0], value, &[0]].concat());
+    }
+    block
+}
