@@ -1,6 +1,6 @@
 //! The configured resources become a [`Catalogue`]: attributes that the caller cannot forge, by type and id.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
 use std::rc::Rc;
 
@@ -15,7 +15,7 @@ use crate::policy::attributes::{self, AttributeMap, Category};
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
     /// Type to id to resource. A fixed hash key will do: callers can only look things up.
-    by_type: HashMap<String, ById>,
+    by_type: BTreeMap<String, ById>,
     unlisted: UnlistedSpec,
 }
 
@@ -41,7 +41,7 @@ pub const MAX_ID: usize = 1024;
 impl Catalogue {
     /// Compiles the catalogue of `spec`, which stands at `pointer`.
     pub fn compile(spec: &ResourcesSpec, pointer: &str, faults: &mut Faults) -> Self {
-        let mut by_type: HashMap<String, ById> = HashMap::new();
+        let mut by_type: BTreeMap<String, ById> = BTreeMap::new();
         for (index, entry) in spec.catalogue.iter().enumerate() {
             let pointer = format!("{pointer}/catalogue/{index}");
             check_type(&entry.kind, &format!("{pointer}/type"), faults);
