@@ -1,5 +1,5 @@
 //! What outlives a single test: one runtime for servers (so that several tests can share a stack) and one thread
-//! that starts processes.
+//! that starts processes; and the loop that every server has.
 
 use std::future::Future;
 use std::io;
@@ -7,8 +7,9 @@ use std::process::{Child, Command};
 use std::sync::{OnceLock, mpsc};
 
 use anyhow::Context;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Runs a server's task on the runtime that lives as long as the process.
 pub(crate) fn spawn<F>(task: F) -> JoinHandle<F::Output>
@@ -29,6 +30,23 @@ where
         Some(runtime) => runtime.spawn(task),
         // No threads left: run on the caller's runtime, which is worse only when stacks are shared between tests.
         None => tokio::spawn(task),
+    }
+}
+
+/// Accepts until it is aborted; every connection ends with it.
+pub(crate) async fn accept<F>(listener: TcpListener, mut serve: impl FnMut(TcpStream) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_ended) = connections.join_next() => continue,
+        };
+        let Ok((stream, _)) = accepted else { continue };
+        let _slower = stream.set_nodelay(true);
+        connections.spawn(serve(stream));
     }
 }
 

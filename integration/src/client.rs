@@ -1,7 +1,7 @@
 //! Callers: one request, many on a connection, raw bytes, HTTP/2 with trailers, and every rude way to leave.
 //!
 //! [`get`], [`post`] and [`call`] take a new connection each. [`Http1`] and [`Http2`] keep one. [`raw`] sends exactly the
-//! bytes it is given. Each wait for an answer is bounded by [`ANSWER_BOUND`].
+//! bytes it is given, [`abandon`] does so and leaves. Each wait for an answer is bounded by [`ANSWER_BOUND`].
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use http::{HeaderMap, Request};
 mod http1;
 mod http2;
 
-pub use http1::{Http1, Upload, raw};
+pub use http1::{Http1, Upload, abandon, raw};
 pub use http2::{Call, Http2};
 
 /// A whole answer.

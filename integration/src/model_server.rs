@@ -189,17 +189,9 @@ pub const RECORD_LIMIT: usize = 10_000;
 const BODY_READ: usize = 1 << 20;
 
 async fn serve(listener: TcpListener, record: Arc<Record>) {
-    // Connections end with the server: an aborted task drops the set.
-    let mut connections = tokio::task::JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_ended) = connections.join_next() => continue,
-        };
-        let Ok((stream, _)) = accepted else { continue };
-        let _slower = stream.set_nodelay(true);
+    background::accept(listener, |stream| {
         let record = Arc::clone(&record);
-        connections.spawn(async move {
+        async move {
             let service = service_fn(|request| answer(request, Arc::clone(&record)));
             let mut server = auto::Builder::new(TokioExecutor::new());
             server.http2().max_concurrent_streams(10_000);
@@ -207,8 +199,9 @@ async fn serve(listener: TcpListener, record: Arc<Record>) {
             server.http1().half_close(true);
             // How a caller left is no concern of the server.
             let _end = server.serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
+        }
+    })
+    .await;
 }
 
 async fn answer(request: Request<Incoming>, record: Arc<Record>) -> Result<answers::Response, Infallible> {

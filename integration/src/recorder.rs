@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use http::HeaderMap;
 use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 use crate::background;
 
@@ -169,25 +169,19 @@ const EVENT_BOUND: Duration = Duration::from_secs(5);
 const EVENT_LIMIT: usize = 1_000_000;
 
 async fn serve(listener: TcpListener, http2: bool, log: Events) {
-    // Connections end with the recorder: an aborted task drops the set.
-    let mut connections = JoinSet::new();
-    let mut number = 0_usize;
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_ended) = connections.join_next() => continue,
-        };
-        let Ok((stream, _)) = accepted else { continue };
-        let _slower = stream.set_nodelay(true);
-        let log = Arc::clone(&log);
+    let mut numbers = 0..;
+    background::accept(listener, |stream| {
+        let (log, number) = (Arc::clone(&log), numbers.next().unwrap_or(usize::MAX));
         log.add(number, 0, Seen::Connected);
-        if http2 {
-            connections.spawn(http2::record(stream, number, log));
-        } else {
-            connections.spawn(http1::record(stream, number, log));
+        async move {
+            if http2 {
+                http2::record(stream, number, log).await;
+            } else {
+                http1::record(stream, number, log).await;
+            }
         }
-        number = number.saturating_add(1);
-    }
+    })
+    .await;
 }
 
 /// The answer to a complete request: its own id.

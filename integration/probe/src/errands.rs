@@ -9,7 +9,7 @@
 //! | `trap`, `trap-cured` | a reply after a failed `set_effective_context`, without and with setting back to the root |
 //! | `sdk-call:<cluster>`, `raw-call:<cluster>` | an HTTP call by the SDK's function, by our own extern |
 //! | `sdk-call-as-stream:<cluster>` | the same while a stream is in effect |
-//! | `sdk-call-slow:<cluster>` | is answered 400 ms later |
+//! | `sdk-call-slow:<cluster>` | is answered a second later |
 //! | `sdk-call-bare:<cluster>` | without `:path` |
 
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub fn run(errand: &str, context: u32, root: u32) -> Outcome {
                 (":method", "GET"),
                 (":path", "/errand"),
                 (":authority", "probe"),
-                ("x-sample-delay-ms", "400"),
+                ("x-sample-delay-ms", "1000"),
             ];
             outcome(hostcalls::dispatch_http_call(cluster, headers, None, vec![], TIMEOUT))
         }

@@ -147,4 +147,15 @@ pub async fn raw(address: SocketAddr, bytes: &[u8], silence: Duration) -> anyhow
     }
 }
 
+/// Sends exactly these bytes on a new connection, stays for a while, reads nothing and leaves: by RST, or by FIN.
+pub async fn abandon(address: SocketAddr, bytes: &[u8], stay: Duration, reset: bool) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(bytes).await?;
+    tokio::time::sleep(stay).await;
+    if reset {
+        stream.set_zero_linger()?;
+    }
+    Ok(())
+}
+
 const RAW_ANSWER_LIMIT: usize = 16 << 20;

@@ -115,7 +115,10 @@ async fn check(
         shape.open(setup, request("POST", &id, &format!("when={when};{wait_word}do={act};trace"))).await?;
     sending.first_piece(shape).await?;
     tokio::time::sleep(PAUSE).await;
-    assert_nothing_early(setup, peek, &format!("{what}, half way"));
+    if peek != Peek::Headers {
+        // There the clock of the wait is running already; the times are compared below.
+        assert_nothing_early(setup, peek, &format!("{what}, half way"));
+    }
 
     let ended = Instant::now();
     sending.last_piece(shape).await?;

@@ -8,10 +8,8 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use http::header::ETAG;
 use http::{HeaderMap, HeaderValue, Request};
-use mlgate_integration::client::{Answer, Http1, Http2};
+use mlgate_integration::client::{self, Answer, Http1, Http2};
 use mlgate_integration::{Cluster, Envoy, EnvoyBuilder, ModelServer, Route, Stack};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 use crate::probe::{Protocol, plugin};
 
@@ -169,7 +167,6 @@ async fn http1(envoy: &Envoy, tally: &Arc<Tally>, callers: usize) -> anyhow::Res
                     tally.right.fetch_add(1, Ordering::Relaxed);
                     continue;
                 };
-                let mut stream = TcpStream::connect(address).await?;
                 let mut text =
                     format!("POST /asked HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n", BODY.len());
                 for (name, value) in asked.headers() {
@@ -178,12 +175,8 @@ async fn http1(envoy: &Envoy, tally: &Arc<Tally>, callers: usize) -> anyhow::Res
                 text += "\r\n";
                 // Some leave in the middle of their body.
                 let sent = usize::try_from(random.below(2 * BODY.len() as u64))?.min(BODY.len());
-                stream.write_all(&[text.as_bytes(), &BODY[..sent]].concat()).await?;
-                tokio::time::sleep(stay).await;
-                if random.below(2) == 0 {
-                    stream.set_zero_linger()?; // RST instead of FIN
-                }
-                drop(stream);
+                let bytes = [text.as_bytes(), &BODY[..sent]].concat();
+                client::abandon(address, &bytes, stay, random.below(2) == 0).await?;
                 tally.left.fetch_add(1, Ordering::Relaxed);
             }
             anyhow::Ok(())
