@@ -43,6 +43,7 @@ fn examples() -> Vec<String> {
     let entries = std::fs::read_dir(Path::new(ROOT).join("envoy/config")).unwrap();
     let mut paths: Vec<String> =
         entries.map(|entry| entry.unwrap().path().to_str().unwrap().to_owned()).collect();
+    paths.retain(|path| path.ends_with(".yaml"));
     paths.sort();
     paths
 }
@@ -144,9 +145,10 @@ fn wrong_words_on_the_command_line_are_invalid_input() {
 
 #[test]
 fn every_help_has_examples_and_exit_codes() {
-    for arguments in [&["--help"][..], &["check", "--help"], &["schema", "--help"], &["key", "new", "--help"]]
-    {
-        let output = mlgate(arguments, "");
+    let commands = ["", "check", "explain", "schema", "key new", "audit collect", "audit verify"];
+    for command in commands {
+        let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
+        let output = mlgate(&arguments, "");
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         let help = text(&output.stdout);
         assert!(help.contains("\nExamples:\n  ") && help.contains("\nExit codes: 0 "), "{help}");
@@ -199,4 +201,116 @@ fn a_new_key_is_never_the_same() {
         assert_ne!(one[member], two[member]);
     }
     assert!(one["key"].as_str().unwrap().starts_with(&format!("mlg_{}_", one["id"].as_str().unwrap())));
+}
+
+/// What `explain` says of a request to the quickstart: exit code, reason, and what decided.
+fn explained(request: &str) -> (Option<i32>, Json) {
+    let arguments = ["explain", "envoy/config/quickstart.yaml", "--request", "-", "--format", "json"];
+    let output = mlgate(&arguments, request);
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[test]
+fn a_request_is_explained_by_the_filter_itself() {
+    const PREDICT: &str = "data-scientists-predict-in-their-org";
+    let allowed = [
+        ("{ method: POST, path: /predict, principal: user_1 }", PREDICT),
+        ("{ method: GET, path: /v1/models, principal: user_2 }", "role:viewer"),
+        (
+            "{ method: POST, path: /v1/chat/completions, principal: user_1, body: { model: chat-small } }",
+            PREDICT,
+        ),
+        ("{ method: POST, path: '/v1/models/fraud_detector_v2:predict', principal: user_1 }", PREDICT),
+    ];
+    for (request, because) in allowed {
+        let (code, report) = explained(request);
+        assert_eq!((code, &report["decision"]), (Some(0), &Json::from("allowed")), "{request}: {report:#}");
+        assert_eq!(report["because"], serde_json::json!([because]), "{request}");
+    }
+    let long = format!(
+        "{{ method: POST, path: /v1/completions, principal: user_1, body: {{ model: {} }} }}",
+        "x".repeat(2 << 20)
+    );
+    let denied = [
+        ("{ method: POST, path: /predict }", "credential_missing", 401),
+        ("{ method: POST, path: /predict, headers: { x-api-key: wrong } }", "credential_invalid", 401),
+        ("{ method: POST, path: /predict, principal: user_2 }", "role", 403),
+        ("{ method: DELETE, path: /v1/models/chat-small, principal: user_1 }", "explicit_deny", 403),
+        ("{ method: POST, path: '/v1/models/churn_v1:predict', principal: user_1 }", "no_match", 403),
+        ("{ method: GET, path: /nowhere, principal: user_1 }", "resource_unknown", 403),
+        ("{ method: GET, path: /v1/models, principal: user_1, profile: none }", "profile_unknown", 403),
+        ("{ method: GET, path: /a/../b, principal: user_1 }", "path_ambiguous", 400),
+        (
+            "{ method: POST, path: /v1/completions, principal: user_1, body: { model: 7 } }",
+            "body_ambiguous",
+            400,
+        ),
+        ("{ method: POST, path: /v1/completions, principal: user_1, body: text }", "body_unreadable", 415),
+        (long.as_str(), "body_too_large", 413),
+    ];
+    for (request, reason, status) in denied {
+        let shown: String = request.chars().take(120).collect();
+        let (code, report) = explained(request);
+        assert_eq!((code, &report["reason"]), (Some(2), &Json::from(reason)), "{shown}");
+        assert_eq!(report["answer"]["status"], Json::from(status), "{shown}");
+    }
+}
+
+#[test]
+fn an_explanation_shows_each_clause() {
+    let request = "{ method: DELETE, path: /v1/models/chat-small, principal: user_1 }";
+    let output = mlgate(&["explain", "envoy/config/quickstart.yaml", "--request", "-"], request);
+    let lines = text(&output.stdout);
+    for line in [
+        "  caller    user_1, as the request says\n",
+        "  resource  model `chat-small`; org: \"acme\"; stage: \"production\"\n",
+        "  policy    nobody-deletes-production-models (deny) matches\n",
+        "yes   environment.name is \"production\", wanted \"production\"\n",
+        "no    action is \"delete\", wanted [\"predict\",\"explain\"]\n",
+        "=> denied: explicit_deny, because of nobody-deletes-production-models; the caller reads 403 access_denied\n",
+    ] {
+        assert!(lines.contains(line), "{line}{lines}");
+    }
+}
+
+#[test]
+fn a_key_is_checked_at_the_time_of_the_request() {
+    let output = mlgate(&["key", "new", "--consumer", "user_2", "--format", "json"], "");
+    let made: Json = serde_json::from_slice(&output.stdout).unwrap();
+    let member = |name: &str| made[name].as_str().unwrap().to_owned();
+    let quickstart = std::fs::read_to_string(Path::new(ROOT).join("envoy/config/quickstart.yaml")).unwrap();
+    let digest = quickstart.lines().filter(|line| line.contains("digest: \"sha256:")).nth(1).unwrap();
+    let config = quickstart
+        .replace("mn99lhuq", &member("id"))
+        .replace(digest, &format!("          digest: \"{}\"", member("digest")));
+    let config = file("with-key.yaml", &config);
+    for (at, decision) in [("2098-12-31T23:59:59Z", "allowed"), ("2099-01-01T00:00:00Z", "denied")] {
+        let request = format!("{{ method: GET, path: /v1/models, key: {}, at: '{at}' }}", member("key"));
+        let arguments = ["explain", config.to_str().unwrap(), "--request", "-", "--format", "json"];
+        let output = mlgate(&arguments, &request);
+        let report: Json = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["decision"], Json::from(decision), "{report:#}");
+        assert!(!text(&output.stdout).contains(&member("key")));
+    }
+}
+
+#[test]
+fn a_faulty_request_is_invalid_input_and_its_key_is_not_repeated() {
+    for (request, line) in [
+        ("{ method: GET }", "/path (line 1): `path` is missing"),
+        ("{ method: GET, path: /, pricipal: x }", "did you mean `principal`?"),
+        ("{ method: GET, path: /, key: mlg_secret }", "/key (line 1): not well formed: write a whole key"),
+        (
+            "{ method: GET, path: /, principal: nobody }",
+            "no consumer is called `nobody`: name one of `user_1`, `user_2`",
+        ),
+        ("[", "not a YAML document"),
+    ] {
+        let output = mlgate(&["explain", "envoy/config/quickstart.yaml", "--request", "-"], request);
+        let error = text(&output.stderr);
+        assert_eq!((output.status.code(), error.lines().count()), (Some(3), 1), "{request}: {error}");
+        assert!(error.contains(line), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
 }

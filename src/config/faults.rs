@@ -84,10 +84,21 @@ impl Faults {
     }
 }
 
+// === impl Fault ===
+
+impl Fault {
+    /// The pointer for a log or a terminal: `/` for the whole, never more than one line.
+    pub fn place(&self) -> String {
+        if self.pointer.is_empty() {
+            return String::from("/");
+        }
+        self.pointer.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.pointer.is_empty() { "/" } else { &self.pointer };
-        write!(f, "{place}")?;
+        f.write_str(&self.place())?;
         if let Some(line) = self.line {
             write!(f, " (line {line})")?;
         }

@@ -184,11 +184,13 @@ impl Walk {
         self.faults.push(Fault { pointer: self.pointer.clone(), line: Some(line), what, remedy });
     }
 
-    /// Runs `inner` with the pointer one segment longer.
+    /// Runs `inner` with the pointer one segment longer. Of a name that is too long for any word only the start is
+    /// kept: every fault inside holds the pointer.
     fn within(&mut self, name: &str, inner: impl FnOnce(&mut Self)) {
         let length = self.pointer.len();
+        let start: String = name.chars().take(grammar::MAX_TEXT).collect();
         self.pointer.push('/');
-        self.pointer.push_str(&segment(name));
+        self.pointer.push_str(&segment(&start));
         inner(self);
         self.pointer.truncate(length);
     }

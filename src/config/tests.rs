@@ -170,6 +170,46 @@ fn yaml_and_json_have_one_revision() {
     assert_eq!(yaml.policy_revision().unwrap(), json.policy_revision().unwrap());
 }
 
+#[cfg(feature = "cli")]
+const FULL: &str = include_str!("../../envoy/config/full.yaml");
+
+#[cfg(feature = "cli")]
+fn full_example() -> Json {
+    Tree::from_yaml(FULL.as_bytes()).unwrap().to_json()
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_full_example_compiles_from_either_form() {
+    let environment = |_: &str| Some(String::from("secret"));
+    let yaml = load(FULL.as_bytes(), Format::Yaml, &environment).unwrap();
+    let json = load(full_example().to_string().as_bytes(), Format::Json, &environment).unwrap();
+    assert_eq!(yaml.revision, json.revision);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn faults_of_meaning_have_lines_too() {
+    let broken = FULL
+        .replace("roles: [analyst]", "roles: [analist]")
+        .replace("partner*\": partner", "partner*\": partnr");
+    let faults = load(broken.as_bytes(), Format::Yaml, &|_| Some(String::from("secret"))).unwrap_err();
+    let line = |text: &str| {
+        broken.lines().position(|line| line.contains(text)).and_then(|at| u32::try_from(at + 1).ok())
+    };
+    let found: Vec<_> = faults.iter().map(|fault| (fault.pointer.as_str(), fault.line)).collect();
+    assert_eq!(found, [("/consumers/1/roles/0", line("analist")), ("/routes/api~1partner*", line("partnr"))]);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn a_missing_variable_is_a_fault() {
+    let faults =
+        load(FULL.as_bytes(), Format::Yaml, &|name| (name != "MLGATE_PEPPER_1").then(|| String::from("x")));
+    let found: Vec<_> = faults.unwrap_err().into_vec().into_iter().map(|fault| fault.pointer).collect();
+    assert_eq!(found, ["/authentication/api_key/peppers/0/env"]);
+}
+
 /// Replaces, removes or doubles one value somewhere in a document.
 fn mutated(full: &Json, path: &[prop::sample::Index], with: &Json, how: u8) -> String {
     fn walk(node: &mut Json, path: &[prop::sample::Index], with: &Json, how: u8) {
@@ -247,6 +287,21 @@ proptest! {
         }
     }
 
+    #[cfg(feature = "cli")]
+    #[test]
+    fn a_mutated_document_compiles_or_gives_faults_with_their_lines(
+        path in prop::collection::vec(any::<prop::sample::Index>(), 1..6), with in anything(), how in 0_u8..3,
+    ) {
+        let text = mutated(&full_example(), &path, &with, how);
+        match load(text.as_bytes(), Format::Json, &|_| Some(String::from("secret"))) {
+            Ok(config) => prop_assert_eq!(config.revision.len(), 64),
+            Err(faults) => {
+                prop_assert!(!faults.is_empty());
+                prop_assert!(faults.iter().all(|fault| fault.line.is_some()), "{:?}", faults);
+            }
+        }
+    }
+
     #[test]
     fn a_document_cut_anywhere_gives_faults(at in any::<prop::sample::Index>()) {
         let text = sample(&words::DOCUMENT, true).to_string();
@@ -278,8 +333,7 @@ fn the_full_example_has_every_word_that_works() {
             _ => {}
         }
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/envoy/config/full.yaml");
-    let (_, tree) = read(&std::fs::read(path).unwrap(), Format::Yaml).unwrap();
+    let tree = Tree::from_yaml(FULL.as_bytes()).unwrap();
     let mut used = Vec::new();
     walk(&words::DOCUMENT, tree.root(), &mut used);
     let mut found = Vec::new();

@@ -15,7 +15,7 @@ mod lines;
 mod store;
 mod verify;
 
-/// Keeps the audit log, and proves that nobody has changed it.
+/// Keep the audit log, and prove that nobody has changed it
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
     Collect(collect::CollectCommand),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use mlgate::config::faults::{Fault, Faults};
 use mlgate::config::{self, findings};
+use mlgate::limits::Limit;
 use serde::Serialize;
 
 use crate::environment::{Environment, now};
@@ -72,12 +73,16 @@ fn report(command: &CheckCommand, bytes: &[u8], environment: &Environment) -> Re
             let mut found = Faults::default();
             findings::environment(&document, &|name| environment.value(name), &mut found);
             findings::find(&document, now(), &mut found);
+            match config::load(bytes, format, &|name| environment.value_or_stand_in(name)) {
+                Err(faults) => report.faults = faults.into_vec(),
+                Ok(config) => {
+                    config.limits.review(&mut found);
+                    report.limits = config.limits.iter().flat_map(Limit::promises).collect();
+                    report.policy_revision = Some(config.revision);
+                }
+            }
             found.locate(|pointer| tree.line_of(pointer));
             report.findings = found.into_vec();
-            match tree.policy_revision() {
-                Ok(revision) => report.policy_revision = Some(revision),
-                Err(fault) => report.faults.push(fault),
-            }
         }
     }
     report.faults.sort_by_key(|fault| fault.line);
@@ -90,8 +95,7 @@ fn human(report: &Report) -> String {
     let mut text = String::new();
     let mut say = |kind: &str, fault: &Fault| {
         let line = fault.line.map(|line| format!(":{line}")).unwrap_or_default();
-        let place = if fault.pointer.is_empty() { "/" } else { &fault.pointer };
-        let (what, remedy) = (&fault.what, &fault.remedy);
+        let (place, what, remedy) = (fault.place(), &fault.what, &fault.remedy);
         text.push_str(&format!("{}{line}: {kind}: {place}: {what}: {remedy}\n", report.file));
     };
     report.faults.iter().for_each(|fault| say("fault", fault));

@@ -51,7 +51,15 @@ impl Environment {
         }
         .filter(|value| !value.is_empty())
     }
+
+    /// The value of a variable, or one that stands in for it, so that everything else can be looked at.
+    pub(crate) fn value_or_stand_in(&self, name: &str) -> Option<String> {
+        Some(self.value(name).unwrap_or_else(|| String::from(STAND_IN)))
+    }
 }
+
+/// As long as a good secret, and no secret.
+const STAND_IN: &str = "this variable is missing, and this text stands in for its value.";
 
 /// The wall clock.
 #[expect(clippy::disallowed_methods, reason = "a command has no host to ask")]

@@ -79,11 +79,7 @@ fn make(command: NewCommand) -> Result<Made, Stop> {
         return Err(Stop::invalid("--not-after", "the key would never be valid", "write a later time"));
     }
     let pepper = command.pepper.as_deref().map(pepper).transpose()?;
-    let mut random = [0; RANDOM_BYTES];
-    getrandom::fill(&mut random)
-        .map_err(|error| Stop::failure("the system's random numbers", error, "try on another machine"))?;
-    let key = ApiKey::generate(&random)
-        .map_err(|_| Stop::failure("the system's random numbers", "not random", "try again"))?;
+    let key = generate()?;
     let digest = match &pepper {
         Some((id, secret)) => key.keyed_digest(id, secret),
         None => key.digest(),
@@ -96,6 +92,15 @@ fn make(command: NewCommand) -> Result<Made, Stop> {
         not_before: not_before.map(|time| time.to_string()),
         not_after: not_after.map(|time| time.to_string()),
     })
+}
+
+/// A key that nobody has yet.
+pub(crate) fn generate() -> Result<ApiKey, Stop> {
+    let mut random = [0; RANDOM_BYTES];
+    getrandom::fill(&mut random)
+        .map_err(|error| Stop::failure("the system's random numbers", error, "try on another machine"))?;
+    ApiKey::generate(&random)
+        .map_err(|_| Stop::failure("the system's random numbers", "not random", "try again"))
 }
 
 fn timestamp(option: &str, text: Option<&str>) -> Result<Option<UnixTime>, Stop> {

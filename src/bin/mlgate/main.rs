@@ -21,6 +21,7 @@ macro_rules! help {
 mod audit;
 mod check;
 mod environment;
+mod explain;
 mod key;
 mod schema;
 
@@ -40,6 +41,7 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     Check(check::CheckCommand),
+    Explain(explain::ExplainCommand),
     #[command(subcommand)]
     Key(key::KeyCommand),
     Schema(schema::SchemaCommand),
@@ -76,7 +78,8 @@ pub(crate) struct Stop {
 
 const HELP: &str = help!(
     "  mlgate check envoy/config/quickstart.yaml
-  mlgate key new --consumer user_1"
+  mlgate key new --consumer user_1
+  mlgate audit verify audit.log"
 );
 
 /// No file that the command reads is larger, in bytes.
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Audit(command) => return audit::run(command, format),
         Command::Check(command) => check::run(&command, format),
+        Command::Explain(command) => explain::run(&command, format),
         Command::Key(command) => key::run(command, format),
         Command::Schema(command) => schema::run(command),
     };

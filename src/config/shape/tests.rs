@@ -86,6 +86,14 @@ fn more_faults_than_are_kept_are_counted() {
 }
 
 #[test]
+fn a_name_cannot_split_a_line_or_fill_the_log() {
+    let found = faults(&document(&format!(r#", "a\nb": 1, "{}": 2"#, "x".repeat(100_000))));
+    assert_eq!(found.len(), 2);
+    assert!(found[0].starts_with("/a?b (line 2): unknown word `a?b`"), "{}", found[0]);
+    assert!(found[1].len() < 2_000, "{}", found[1].len());
+}
+
+#[test]
 fn hints_are_near_or_absent() {
     assert_eq!(meant("polices", &["policies", "roles"]), "did you mean `policies`?");
     assert_eq!(meant("xyz", &["policies", "roles"]), "write `policies` or `roles`");

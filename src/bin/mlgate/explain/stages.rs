@@ -1,0 +1,239 @@
+//! What each stage saw of a request, in the order of `filter::transaction`, whose verdict is the one that counts.
+
+use std::rc::Rc;
+
+use mlgate::config::Config;
+use mlgate::credentials;
+use mlgate::filter::profile::Authenticate;
+use mlgate::filter::refusal::{Reason, Refusal};
+use mlgate::host::Host;
+use mlgate::http::{HeadLimits, RequestHead};
+use mlgate::identity::{Identity, authenticate};
+use mlgate::policy::attributes::{Attributes, Value};
+use mlgate::policy::condition::{ClauseTrace, Truth};
+use mlgate::policy::explain::PolicyTrace;
+use mlgate::policy::spec::EffectSpec;
+use mlgate::resource::rules::Resolution;
+use mlgate::resource::scan;
+use serde::Serialize;
+use serde_json::{Map, Value as Json, json};
+
+use super::request::Request;
+
+/// See the module. What a stage after a refusal would have seen is absent.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Stages {
+    /// `POST /predict`.
+    pub(super) request: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) profile: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) caller: Option<Caller>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resource: Option<Asked>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) policies: Vec<Policy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) within_scope: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) limits: Vec<String>,
+    /// Names of the policies that decide.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) because: Vec<String>,
+}
+
+/// Who asks.
+#[derive(Debug, Serialize)]
+pub(super) struct Caller {
+    pub(super) principal: String,
+    /// How it was shown; `assumed` where the request names a `principal`.
+    pub(super) method: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) credential: String,
+    pub(super) roles: Vec<String>,
+    pub(super) tier: String,
+    pub(super) attributes: Json,
+}
+
+/// For what, to do what.
+#[derive(Debug, Serialize)]
+pub(super) struct Asked {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) id: String,
+    pub(super) listed: bool,
+    pub(super) attributes: Json,
+    pub(super) action: String,
+}
+
+/// What one policy says.
+#[derive(Debug, Serialize)]
+pub(super) struct Policy {
+    pub(super) name: String,
+    pub(super) effect: &'static str,
+    /// `false`: `mode: off`, or the profile leaves it out.
+    pub(super) counts: bool,
+    pub(super) matches: &'static str,
+    pub(super) clauses: Vec<Clause>,
+}
+
+/// What one clause says.
+#[derive(Debug, Serialize)]
+pub(super) struct Clause {
+    pub(super) attribute: String,
+    pub(super) pattern: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) seen: Option<Json>,
+    pub(super) matches: &'static str,
+}
+
+// === impl Stages ===
+
+impl Stages {
+    /// Asks one stage after the other, until one refuses.
+    pub(super) fn of(request: &Request, block: &[u8], config: &Config, host: &dyn Host) -> Self {
+        let mut stages = Self::default();
+        // why it ended is the transaction's to say
+        let _ended = stages.walk(request, block, config, host);
+        stages
+    }
+
+    fn walk(
+        &mut self,
+        request: &Request,
+        block: &[u8],
+        config: &Config,
+        host: &dyn Host,
+    ) -> Result<(), Reason> {
+        let limits = HeadLimits { header_bytes: config.bounds.header_bytes, single: &config.single_headers };
+        let (head, verdict) = RequestHead::read(block, request.facts.clone(), config.source_trust, limits);
+        self.request = format!("{} {}", head.method, head.path());
+        verdict?;
+        let profile = config.profile(config.profiles.of(&head)?)?;
+        self.profile = Some(profile.name.clone());
+        let identity = match &profile.authenticate {
+            Authenticate::Nobody(_) => Rc::clone(&config.anonymous),
+            Authenticate::Any(methods) => {
+                let found = credentials::find(&head, &config.extraction);
+                authenticate(&found, methods, &config.api_keys, host.unix_time())
+                    .map_err(|error| Refusal::from(error).reason)?
+            }
+        };
+        self.caller = Some(Caller::of(&identity, request.assumed));
+        if profile.authorize {
+            self.decide(request, &head, config, &identity)?;
+        }
+        self.limits = config.limits.selected(&profile.limits).flat_map(|limit| limit.promises()).collect();
+        Ok(())
+    }
+
+    fn decide(
+        &mut self,
+        request: &Request,
+        head: &RequestHead,
+        config: &Config,
+        identity: &Identity,
+    ) -> Result<(), Reason> {
+        let profile = config.profile(config.profiles.of(head)?)?;
+        let resolution = match config.rules.resolve(&head.method, head.path(), &head.host) {
+            Resolution::NeedsBody(pending) => {
+                let refused = |error| Refusal::from(error).reason;
+                scan::readable(&head.headers).map_err(refused)?;
+                let model = scan::model_of_body(&request.body, config.bounds.json_depth).map_err(refused)?;
+                config.rules.complete(&pending, &model)
+            }
+            known => known,
+        };
+        let (resource, action, listed) = match &resolution {
+            Resolution::Found { resource, action } => (resource, action, true),
+            Resolution::Unlisted { resource, action } => (resource, action, false),
+            Resolution::NeedsBody(_) | Resolution::Unknown => return Err(Reason::ResourceUnknown),
+        };
+        self.resource = Some(Asked {
+            kind: resource.kind.clone(),
+            id: resource.id.clone(),
+            listed,
+            attributes: attributes(&resource.attributes),
+            action: action.to_string(),
+        });
+        if !listed {
+            return Err(Reason::ResourceUnknown);
+        }
+        let attributes =
+            Attributes { principal: identity, resource, action, environment: &config.environment };
+        let traces = config.policies.explain(&profile.policies, &attributes);
+        self.policies = traces.into_iter().map(Policy::from).collect();
+        let within = identity.scope.allows(resource, action, head.source);
+        self.within_scope = Some(within);
+        let decision = config.policies.decide(&profile.policies, &attributes, within);
+        self.because = decision.policies;
+        decision.refused.map_or(Ok(()), Err)
+    }
+}
+
+// === impl Caller ===
+
+impl Caller {
+    fn of(identity: &Identity, assumed: bool) -> Self {
+        let credential = &identity.credential;
+        Self {
+            principal: identity.principal.clone(),
+            method: if assumed { String::from("assumed") } else { credential.method.clone() },
+            credential: if assumed { String::new() } else { credential.id.clone() },
+            roles: identity.roles.clone(),
+            tier: identity.tier.clone(),
+            attributes: attributes(&identity.attributes),
+        }
+    }
+}
+
+// === impl Policy ===
+
+impl From<PolicyTrace> for Policy {
+    fn from(trace: PolicyTrace) -> Self {
+        Self {
+            name: trace.policy,
+            effect: match trace.effect {
+                EffectSpec::Allow => "allow",
+                EffectSpec::Deny => "deny",
+            },
+            counts: trace.counts,
+            matches: word(&trace.truth),
+            clauses: trace.clauses.into_iter().map(Clause::from).collect(),
+        }
+    }
+}
+
+// === impl Clause ===
+
+impl From<ClauseTrace> for Clause {
+    fn from(trace: ClauseTrace) -> Self {
+        Self {
+            matches: word(&trace.truth),
+            attribute: trace.attribute,
+            pattern: trace.pattern,
+            seen: trace.seen.as_ref().map(value),
+        }
+    }
+}
+
+const fn word(truth: &Truth) -> &'static str {
+    match truth {
+        Truth::True => "yes",
+        Truth::False => "no",
+        Truth::Error(_) => "error",
+    }
+}
+
+fn attributes(map: &mlgate::policy::attributes::AttributeMap) -> Json {
+    Json::Object(map.iter().map(|(name, known)| (name.clone(), value(known))).collect::<Map<_, _>>())
+}
+
+fn value(value: &Value) -> Json {
+    match value {
+        Value::Bool(value) => json!(value),
+        Value::List(value) => json!(value),
+        Value::Number(value) => json!(value),
+        Value::Text(value) => json!(value),
+    }
+}
