@@ -25,6 +25,7 @@ pub struct EnvoyBuilder {
     log_level: Option<String>,
     edits: Vec<fn(&mut Value)>,
     updatable: bool,
+    whole: Option<Value>,
 }
 
 /// A running Envoy; killed when dropped.
@@ -122,6 +123,13 @@ impl EnvoyBuilder {
         self
     }
 
+    /// Takes this bootstrap instead of one made of parts. Its admin interface and listener should have port 0.
+    #[must_use]
+    pub fn whole(mut self, bootstrap: Value) -> Self {
+        self.whole = Some(bootstrap);
+        self
+    }
+
     /// Puts the listener into a file that Envoy watches, so that [`Envoy::update`] can push another one. Envoy then
     /// starts even when the first configuration is refused, with the listener missing; without this it exits.
     #[must_use]
@@ -132,7 +140,7 @@ impl EnvoyBuilder {
 
     /// The bootstrap as Envoy reads it.
     pub fn bootstrap(&self) -> Value {
-        let mut bootstrap = self.parts.bootstrap();
+        let mut bootstrap = self.whole.clone().unwrap_or_else(|| self.parts.bootstrap());
         for edit in &self.edits {
             edit(&mut bootstrap);
         }
@@ -332,7 +340,7 @@ impl Envoy {
                 return true;
             }
         }
-        ready && self.builder.parts.has_no_listener()
+        ready && self.builder.whole.is_none() && self.builder.parts.has_no_listener()
     }
 }
 

@@ -29,6 +29,7 @@
 //! | [`envoy`] | a bootstrap from a builder; ready, statistics, log, update, stop |
 //! | [`model_server`] | an upstream that answers like vLLM, KServe and MLflow and records what it got |
 //! | [`recorder`] | an upstream that writes down when each header block, body byte, trailer and reset came |
+//! | [`demo`] | the article's story against all of it: `make demo`, `make run` |
 //! | [`client`] | HTTP/1 and HTTP/2 callers, hostile bytes and abrupt ends included |
 //!
 //! Processes die with the test run, even when it is killed: they are started by one thread that lives as long as
@@ -42,6 +43,7 @@
 
 pub mod artifacts;
 pub mod client;
+pub mod demo;
 pub mod envoy;
 pub mod model_server;
 pub mod recorder;

@@ -1,0 +1,129 @@
+//! `make demo`: the story as one table, then the audit log. `make run` (`--keep`): the same stack, left running.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that people watch")]
+#![expect(clippy::disallowed_methods, reason = "the outside world: arguments and a clock")]
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use mlgate_integration::Stack;
+use mlgate_integration::artifacts;
+use mlgate_integration::demo::collector::{Collector, Verdict, shown};
+use mlgate_integration::demo::story::{self, CENTS_PER_CALL, Expected, STOLEN};
+use mlgate_integration::demo::{Demo, guide, play, table};
+
+fn main() -> ExitCode {
+    let keep = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
+        [] => false,
+        [flag] if flag == "--keep" => true,
+        _ => {
+            eprintln!("usage: mlgate-demo [--keep]");
+            return ExitCode::from(3);
+        }
+    };
+    match run(keep) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("mlgate-demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything was as expected.
+fn run(keep: bool) -> anyhow::Result<bool> {
+    // Before anything listens for Ctrl-C, so that it ends these as it ends any build.
+    step("the filter", artifacts::filter_wasm)?;
+    step("the command", artifacts::command)?;
+    step("Envoy", artifacts::envoy)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            result = async { if keep { leave_running().await } else { tell().await } } => result,
+            interrupt = tokio::signal::ctrl_c() => {
+                interrupt?;
+                println!("\nstopped");
+                Ok(keep)
+            }
+        }
+    })
+}
+
+/// Plays the story and looks at its log.
+async fn tell() -> anyhow::Result<bool> {
+    let start = Instant::now();
+    let demo = Demo::start("demo").await?;
+    println!("sending the calls of the story to Envoy on {} …", demo.envoy.address());
+    let sections = play::play(&demo, story::parts(&demo.keys)?).await?;
+    demo.envoy.check_unharmed().await?;
+    println!("\n{}", table::render(&sections, is_coloured()));
+    if let Expected::Burst { sent, served } = STOLEN {
+        let dollars = |calls: usize| {
+            let cents = calls.saturating_mul(CENTS_PER_CALL);
+            format!("{}.{:02} USD", cents.div_euclid(100), cents.rem_euclid(100))
+        };
+        println!(
+            "The stolen key, if a call costs {}: the thief spends {} in this hour instead of {}.",
+            dollars(1),
+            dollars(served),
+            dollars(sent)
+        );
+    }
+    let rows: Vec<_> = sections.iter().flat_map(|section| &section.rows).collect();
+    let wrong = rows.iter().filter(|row| row.wrong.is_some()).count();
+    let (collector, stack) = demo.stop().await?;
+    let proven = audit(&collector, &stack)?;
+    println!(
+        "\n{}: {} of {} rows, audit log {}; {} s; logs in {}",
+        if wrong == 0 && proven { "as expected" } else { "NOT as expected" },
+        rows.len().saturating_sub(wrong),
+        rows.len(),
+        if proven { "verified" } else { "NOT verified" },
+        start.elapsed().as_secs(),
+        shown(stack.folder())
+    );
+    Ok(wrong == 0 && proven)
+}
+
+/// The log is intact, and one changed byte is found.
+fn audit(collector: &Collector, stack: &Stack) -> anyhow::Result<bool> {
+    let intact = collector.verify(collector.log())?;
+    print_verdict("The audit log of all this", &intact);
+    let (copy, change) = collector.tampered(stack)?;
+    let tampered = collector.verify(&copy)?;
+    print_verdict(&format!("A copy with one byte changed, {change}"), &tampered);
+    Ok(intact.exit == Some(0) && tampered.exit == Some(1))
+}
+
+fn print_verdict(title: &str, verdict: &Verdict) {
+    println!("\n{title}:\n$ {}", verdict.command);
+    for line in verdict.text.lines() {
+        println!("  {line}");
+    }
+    println!("  exit {}", verdict.exit.map_or_else(|| "by a signal".to_owned(), |code| code.to_string()));
+}
+
+/// Starts the stack, says what to type, and waits for Ctrl-C.
+async fn leave_running() -> anyhow::Result<bool> {
+    let demo = Demo::start("run").await?;
+    println!("{}", guide::lines(&demo)?);
+    std::future::pending::<()>().await;
+    Ok(true)
+}
+
+fn step<T>(what: &str, make: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let start = Instant::now();
+    println!("making {what} …");
+    let made = make()?;
+    let seconds = start.elapsed().as_secs();
+    if seconds > 0 {
+        println!("making {what} … {seconds} s");
+    }
+    Ok(made)
+}
+
+fn is_coloured() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}

@@ -1,0 +1,78 @@
+//! The article's story against the real thing: Envoy with the built filter, a sample model server, the command's own
+//! collector. `make demo` plays it as a table, `make run` leaves the stack running.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`setup`] | fills `envoy/config/demo.yaml` with fresh keys, and `envoy/envoy.yaml` with this run's addresses |
+//! | [`collector`] | `mlgate audit collect`, and `mlgate audit verify` on what it wrote |
+//! | [`story`] | the calls and what must come of each |
+//! | [`play`] | sends them, and finds each one's audit event |
+//! | [`guide`] | what to type against the stack that `make run` leaves running |
+//! | [`table`] | what people read |
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::{Envoy, EnvoyBuilder, ModelServer, Stack, artifacts};
+
+pub mod collector;
+pub mod guide;
+pub mod play;
+pub mod setup;
+pub mod story;
+pub mod table;
+
+use collector::Collector;
+use setup::Keys;
+
+/// Everything that runs; it ends with this value.
+#[derive(Debug)]
+pub struct Demo {
+    /// The gate.
+    pub envoy: Envoy,
+    /// Where audit events go.
+    pub collector: Collector,
+    /// The upstream.
+    pub model: ModelServer,
+    /// This run's keys.
+    pub keys: Keys,
+    /// Logs and configuration.
+    pub stack: Stack,
+}
+
+/// Worker threads of the gate: more than one, since limits and chains must hold across them.
+pub const WORKERS: u32 = 2;
+
+/// How long Envoy may take to end.
+const STOP_BOUND: Duration = Duration::from_secs(10);
+
+// === impl Demo ===
+
+impl Demo {
+    /// Starts everything on free loopback ports; the filter, the command and Envoy must be there
+    /// ([`artifacts`]), otherwise they are made first.
+    pub async fn start(name: &str) -> anyhow::Result<Self> {
+        let stack = Stack::create(name)?;
+        let (document, keys) = setup::document()?;
+        stack.write("mlgate.json", serde_json::to_vec_pretty(&document)?)?;
+        let secrets = setup::secrets()?;
+        let collector = Collector::start(&stack, &secrets).await?;
+        let model = ModelServer::start().await?;
+        let bootstrap =
+            setup::bootstrap(&document, &artifacts::filter_wasm()?, model.address(), collector.address())?;
+        let mut builder = EnvoyBuilder::new().concurrency(WORKERS).whole(bootstrap);
+        for (name, value) in &secrets {
+            builder = builder.environment(name, value);
+        }
+        let envoy = builder.start(&stack).await.context("Envoy with the filter did not start")?;
+        Ok(Self { envoy, collector, model, keys, stack })
+    }
+
+    /// Stops Envoy, so that every chain gets its end, and then the collector; gives what is left on disk.
+    pub async fn stop(mut self) -> anyhow::Result<(Collector, Stack)> {
+        self.envoy.process().stop(STOP_BOUND).await?;
+        self.collector.stop().await?;
+        Ok((self.collector, self.stack))
+    }
+}
