@@ -266,6 +266,23 @@ fn many_at_once_share_the_wait_for_the_disk() {
 }
 
 #[test]
+fn a_last_batch_whose_sender_is_gone_is_kept() {
+    let log = folder("last-batch").join("audit.log");
+    let collector = Collector::start(&log, &[]);
+    for nonce in 0..20 {
+        let body = lines_of(nonce, &signer(), 1).concat();
+        let head =
+            format!("POST /v1/audit HTTP/1.1\r\nhost: audit\r\ncontent-length: {}\r\n\r\n", body.len());
+        // as a proxy that exits: data and end arrive together, and nobody waits for the answer
+        let mut stream = TcpStream::connect(&collector.address).unwrap();
+        stream.write_all([head, body].concat().as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    assert!(collector.stop().status.success());
+    assert_eq!(read(&log).lines().count(), 60);
+}
+
+#[test]
 fn a_file_that_is_no_log_or_has_a_writer_is_left_alone() {
     let folder = folder("foreign");
     let foreign = folder.join("notes.txt");

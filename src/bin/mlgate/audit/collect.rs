@@ -29,6 +29,8 @@ use super::{ChainKey, keys, say};
 use crate::Stop;
 use crate::environment::now;
 
+mod connections;
+
 /// Takes audit events from gates and keeps them: durably, once, and with the time of their arrival.
 ///
 /// Answers a batch when it is on disk. A log that was torn by a crash is repaired, and what was torn is kept beside it.
@@ -147,29 +149,15 @@ async fn serve(listen: SocketAddr, collector: Collector, broken: oneshot::Receiv
         .map_err(|error| Stop::failure("standard output", error, "keep it open"))?;
     drop(stdout);
 
-    let (ending, ended) = oneshot::channel();
     let told = async move {
         tokio::select! {
             _ = terminated.recv() => {}
             _ = interrupted.recv() => {}
             _ = broken => {}
         }
-        // the server may have ended by itself
-        let _ = ending.send(());
     };
-    let server = axum::serve(listener, router(collector)).with_graceful_shutdown(told);
-    let patience = async {
-        // an error means that the server ended by itself
-        if ended.await.is_ok() {
-            tokio::time::sleep(SHUTDOWN).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        served = server => served.map_err(failure),
-        () = patience => Ok(()),
-    }
+    connections::serve(listener, router(collector), told, SHUTDOWN).await;
+    Ok(())
 }
 
 fn router(collector: Collector) -> Router {
