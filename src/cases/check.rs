@@ -262,7 +262,7 @@ fn check_fields(
     }
 }
 
-/// A subset of objects; everything else by [`matches`].
+/// A subset of objects; everything else by [`matches()`].
 fn check_json(expected: &Json, found: Option<&Json>, place: &str, wrong: &mut Vec<String>) {
     match (expected, found) {
         (Json::Object(fields), Some(Json::Object(_))) => {
