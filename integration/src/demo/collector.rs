@@ -106,8 +106,9 @@ impl Collector {
     pub fn verify(&self, log: &Path) -> anyhow::Result<Verdict> {
         let output = Command::new(artifacts::command()?)
             .args(["audit", "verify"])
-            .arg(log)
+            .arg(shown(log))
             .args(["--chain-key", CHAIN_KEY])
+            .current_dir(artifacts::root())
             .envs(self.secrets.iter().cloned())
             .output()
             .context("cannot run mlgate audit verify")?;
