@@ -26,6 +26,12 @@ async fn the_story_ends_as_the_readme_shows_it() -> anyhow::Result<()> {
     let refused =
         r#"mlgate_requests_total{gate="demo",decision="denied",reason="explicit_deny",profile="default"} 1"#;
     assert!(metrics.contains(refused), "{}", lines_with(&metrics, "mlgate_"));
+    let in_effect =
+        metrics.lines().filter(|line| line.starts_with(r#"mlgate_config_info{gate="demo",revision="#));
+    assert!(
+        in_effect.clone().count() == 1 && in_effect.clone().all(|line| line.ends_with(" 1")),
+        "{metrics}"
+    );
     demo.envoy.check_unharmed().await?;
 
     let (collector, stack) = demo.stop().await?;

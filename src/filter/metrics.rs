@@ -81,10 +81,10 @@ impl Metrics {
         }
     }
 
-    /// Which configuration this worker runs.
-    pub fn config(&self, revision: &str, host: &dyn Host) {
+    /// Which configuration is in effect, or is no longer.
+    pub fn config(&self, revision: &str, in_effect: bool, host: &dyn Host) {
         self.with(MetricKind::Gauge, "mlgate_config_info", &[("revision", revision)], host, |id| {
-            host.record(id, 1)
+            host.record(id, u64::from(in_effect));
         });
     }
 

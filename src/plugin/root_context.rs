@@ -112,6 +112,7 @@ impl Context for Root {
 
     fn on_done(&mut self) -> bool {
         if let Some(worker) = self.worker.take() {
+            worker.metrics.config(&worker.config.revision, false, &ProxyHost);
             // Each configuration has one worker, which its streams share: the last of them closes the trail.
             if Rc::strong_count(&worker.trail) <= 1 {
                 worker.trail.borrow_mut().close(&ProxyHost);
@@ -149,6 +150,7 @@ impl RootContext for Root {
             let mut trail = worker.trail.borrow_mut();
             trail.tick(&ProxyHost);
             worker.metrics.audit(trail.queued_events(), trail.take_dropped(), &ProxyHost);
+            worker.metrics.config(&worker.config.revision, true, &ProxyHost);
             trail.idle()
         });
         self.rearm(idle);

@@ -249,11 +249,12 @@ impl fmt::Display for ChainReport {
             "{}: {}: seq {} to {}, {} events",
             self.chain, self.verdict, self.first_seq, self.last_seq, self.events
         )?;
-        f.write_str(match (self.keyed, self.proven == self.events) {
-            (false, _) => ", unkeyed",
-            (true, true) => ", MACs right",
-            (true, false) => ", MACs not checked",
-        })?;
+        match (self.keyed, self.proven) {
+            (false, _) => f.write_str(", unkeyed")?,
+            (true, proven) if proven == self.events => f.write_str(", MACs right")?,
+            (true, 0) => f.write_str(", MACs not checked")?,
+            (true, proven) => write!(f, ", {proven} MACs right")?,
+        }
         f.write_str(if self.closed { ", closed" } else { ", not closed" })?;
         if let Some(seq) = self.first_bad_seq {
             write!(f, ", first bad seq {seq}")?;
