@@ -11,6 +11,7 @@ use crate::resource::{MODEL, Resource};
 use crate::time::UnixTime;
 
 pub mod api_key;
+pub mod revocation;
 pub mod secret;
 pub mod spec;
 
@@ -77,6 +78,8 @@ pub enum AuthenticationError {
     Invalid,
     /// Was valid once.
     Expired,
+    /// Taken back, the credential or everything of its principal.
+    Revoked,
 }
 
 /// Tries the accepted methods in their order; the first whose credential is presented decides.

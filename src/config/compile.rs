@@ -19,6 +19,7 @@ use crate::credentials::Extraction;
 use crate::filter::profile::{Authenticate, DEFAULT, Profile, Profiles, RoutePattern};
 use crate::filter::refusal::Reason;
 use crate::identity::api_key::ApiKeys;
+use crate::identity::revocation::Revocation;
 use crate::identity::secret::{NamedSecret, compile_keys};
 use crate::identity::spec::SourceTrust;
 use crate::identity::{Identity, Method};
@@ -44,6 +45,8 @@ pub struct Config {
     pub single_headers: Vec<String>,
     /// Every key, by id.
     pub api_keys: ApiKeys,
+    /// What was taken back.
+    pub revocation: Revocation,
     /// The caller of profiles that authenticate nobody.
     pub anonymous: Rc<Identity>,
     /// What is asked for.
@@ -121,6 +124,8 @@ impl Config {
             environment,
             faults,
         );
+        let revocation =
+            Revocation::compile(&document.authentication.revocation, "/authentication/revocation", faults);
         let rules = ResourceRules::compile(&document.resources, "/resources", faults);
         let environment_attributes =
             attributes::compile(&document.environment, Category::Environment, "/environment", faults);
@@ -156,6 +161,7 @@ impl Config {
             single_headers: extraction.single_headers(),
             extraction,
             api_keys,
+            revocation,
             anonymous: Rc::new(Identity::anonymous()),
             rules,
             policies,

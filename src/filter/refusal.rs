@@ -167,6 +167,7 @@ impl From<AuthenticationError> for Refusal {
             AuthenticationError::Missing => Reason::CredentialMissing,
             AuthenticationError::Invalid => Reason::CredentialInvalid,
             AuthenticationError::Expired => Reason::CredentialExpired,
+            AuthenticationError::Revoked => Reason::CredentialRevoked,
         })
     }
 }

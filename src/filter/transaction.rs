@@ -117,6 +117,8 @@ impl Transaction {
 
         let identity = self.identify(&head, profile, host)?;
         self.exchange.identified(&identity);
+        // Only a verified caller learns it, and the event says whose credential is still being tried.
+        config.revocation.check(&identity)?;
 
         let mut edits = RequestEdits::default();
         credentials::hide(&head, &config.extraction, &mut edits);

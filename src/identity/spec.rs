@@ -35,6 +35,17 @@ pub struct CredentialsSpec {
     pub api_keys: Vec<ApiKeySpec>,
 }
 
+// === impl CredentialsSpec ===
+
+impl CredentialsSpec {
+    /// Whether there is nothing that the caller could present.
+    pub const fn is_empty(&self) -> bool {
+        // taken apart, so that no kind is forgotten
+        let Self { api_keys } = self;
+        api_keys.is_empty()
+    }
+}
+
 /// One API key, of which only the digest is known.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +76,34 @@ pub struct AuthenticationSpec {
     /// Where keys are read.
     #[serde(default)]
     pub api_key: ApiKeyAuthSpec,
+    /// What was taken back.
+    #[serde(default)]
+    pub revocation: RevocationSpec,
+}
+
+/// `authentication.revocation`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationSpec {
+    /// Public parts of keys.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// Ids of principals, whatever they show.
+    #[serde(default)]
+    pub principals: Vec<String>,
+    /// Tokens.
+    #[serde(default)]
+    pub tokens: Vec<RevokedTokenSpec>,
+}
+
+/// One token: its id is unique for its issuer only.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedTokenSpec {
+    /// `iss`.
+    pub issuer: String,
+    /// `jti`.
+    pub jti: String,
 }
 
 /// `authentication.source`.

@@ -67,11 +67,12 @@ pub static ENV: Grammar = grammar(
 );
 
 /// The public part of an API key.
-pub static KEY_ID: Grammar = grammar(
-    |text| KeyId::parse(text.as_bytes()).is_some(),
-    "^[0-9a-z]{8}$",
-    "the 8 letters and digits between `mlg_` and the next `_` of the key",
-);
+pub static KEY_ID: Grammar = Grammar {
+    check: |text| KeyId::parse(text.as_bytes()).is_some(),
+    pattern: "^[0-9a-z]{8}$",
+    say: "the 8 letters and digits between `mlg_` and the next `_` of the key",
+    secret: true,
+};
 
 /// The digest of an API key.
 pub static KEY_DIGEST: Grammar = Grammar {

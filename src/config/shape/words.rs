@@ -118,12 +118,33 @@ static AUTHENTICATION: Object = Object {
     fields: &[
         optional("source", Shape::Object(&SOURCE), "Whose address a request comes from."),
         optional("api_key", Shape::Object(&API_KEY_WORDS), "Where keys are read."),
+        optional("revocation", Shape::Object(&REVOCATION), "What was taken back before its end."),
         later("jwt"),
         later("introspection"),
         later("mtls"),
-        later("revocation"),
         later("credentials_list"),
         later("failures"),
+    ],
+    rest: None,
+};
+
+static REVOCATION: Object = Object {
+    fields: &[
+        optional("keys", List { of: &Text(&KEY_ID), min: 0 }, "Public parts of keys, configured or not."),
+        optional("principals", List { of: &Text(&ANY), min: 0 }, "Ids of principals, whatever they show."),
+        optional("tokens", List { of: &Shape::Object(&REVOKED_TOKEN), min: 0 }, "Tokens by issuer and id."),
+        later("cluster"),
+        later("uri"),
+        later("interval"),
+        later("max_stale"),
+    ],
+    rest: None,
+};
+
+static REVOKED_TOKEN: Object = Object {
+    fields: &[
+        required("issuer", Text(&ANY), "Its `iss`."),
+        required("jti", Text(&ANY), "Its `jti`, which is unique for its issuer."),
     ],
     rest: None,
 };

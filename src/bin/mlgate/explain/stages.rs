@@ -120,6 +120,7 @@ impl Stages {
             }
         };
         self.caller = Some(Caller::of(&identity, request.assumed));
+        config.revocation.check(&identity).map_err(|error| Refusal::from(error).reason)?;
         if profile.authorize {
             self.decide(request, &head, config, &identity)?;
         }
