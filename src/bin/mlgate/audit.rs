@@ -11,7 +11,7 @@ use crate::environment::Environment;
 use crate::{Format, Stop};
 
 mod collect;
-mod lines;
+pub(crate) mod lines;
 mod store;
 mod verify;
 

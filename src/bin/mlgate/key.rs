@@ -1,97 +1,62 @@
-//! `mlgate key`.
+//! `mlgate key`: one file per subcommand; here is what they share.
 
-use clap::{Args, Subcommand};
+use std::path::Path;
+
+use clap::Subcommand;
+use mlgate::config::document::Document;
 use mlgate::config::shape::grammar;
-use mlgate::identity::api_key::{ApiKey, RANDOM_BYTES};
+use mlgate::config::tree::Tree;
+use mlgate::config::{self, faults::Faults};
+use mlgate::identity::api_key::{ApiKey, KeyDigest, RANDOM_BYTES};
 use mlgate::identity::secret::Secret;
+use mlgate::identity::spec::ApiKeySpec;
 use mlgate::time::UnixTime;
 use serde::Serialize;
-use serde_json::Value as Json;
+use serde_json::json;
 
-use crate::environment::{Environment, now};
-use crate::{Exit, Format, Stop, print, print_json};
+use crate::environment::Environment;
+use crate::{Exit, Format, Stop, format_of, read_file};
 
-/// Make API keys
+mod hash;
+mod lint;
+mod new;
+mod rotate;
+mod usage;
+
+/// Make and replace API keys, and find those that should be replaced
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
-    New(NewCommand),
+    Hash(hash::HashCommand),
+    Lint(lint::LintCommand),
+    New(new::NewCommand),
+    Rotate(rotate::RotateCommand),
 }
 
-/// Make an API key: it is shown once, the configuration holds its digest
-///
-/// The first line of the output is the key; the others are what to add to the configuration.
-#[derive(Debug, Args)]
-#[command(after_help = HELP)]
-pub(crate) struct NewCommand {
-    /// Whose key it is: a name under `consumers`
-    #[arg(long, value_name = "NAME")]
-    consumer: String,
-    /// Key the digest with a pepper of the configuration, read from this environment variable
-    #[arg(long, value_name = "ID=ENV")]
-    pepper: Option<String>,
-    /// Not valid before this RFC 3339 timestamp
-    #[arg(long, value_name = "TIMESTAMP")]
-    not_before: Option<String>,
-    /// Not valid from this RFC 3339 timestamp on
-    #[arg(long, value_name = "TIMESTAMP")]
-    not_after: Option<String>,
-}
-
-const HELP: &str = help!(
-    "  mlgate key new --consumer user_1
-  mlgate key new --consumer user_1 --not-after 2027-01-01T00:00:00Z
-  mlgate key new --consumer user_1 --pepper p1=MLGATE_PEPPER_1
-  mlgate key new --consumer user_1 --format json"
-);
-
-/// What `key new` prints.
-#[derive(Serialize)]
-struct Made {
-    key: String,
-    consumer: String,
+/// One entry of `api_keys`, as a configuration has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+struct Entry {
     id: String,
     digest: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_before: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    models: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actions: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_ranges: Option<Vec<String>>,
 }
 
 /// Runs one of them.
 pub(crate) fn run(command: KeyCommand, format: Format) -> Result<Exit, Stop> {
-    let KeyCommand::New(command) = command;
-    let made = make(command)?;
-    match format {
-        Format::Human => print(&human(&made))?,
-        Format::Json => print_json(&made)?,
+    match command {
+        KeyCommand::Hash(command) => hash::run(&command, format),
+        KeyCommand::Lint(command) => lint::run(&command, format),
+        KeyCommand::New(command) => new::run(command, format),
+        KeyCommand::Rotate(command) => rotate::run(&command, format),
     }
-    Ok(Exit::Fine)
-}
-
-fn make(command: NewCommand) -> Result<Made, Stop> {
-    if !(grammar::CONSUMER.check)(&command.consumer) {
-        let what = format!("`{}` is not a consumer's name", command.consumer);
-        return Err(Stop::invalid("--consumer", what, format_args!("write {}", grammar::CONSUMER.say)));
-    }
-    let not_before = timestamp("--not-before", command.not_before.as_deref())?;
-    let not_after = timestamp("--not-after", command.not_after.as_deref())?;
-    if not_after.is_some_and(|end| end <= now() || not_before.is_some_and(|start| end <= start)) {
-        return Err(Stop::invalid("--not-after", "the key would never be valid", "write a later time"));
-    }
-    let pepper = command.pepper.as_deref().map(pepper).transpose()?;
-    let key = generate()?;
-    let digest = match &pepper {
-        Some((id, secret)) => key.keyed_digest(id, secret),
-        None => key.digest(),
-    };
-    Ok(Made {
-        key: key.expose().to_owned(),
-        consumer: command.consumer,
-        id: key.id().to_string(),
-        digest: digest.to_string(),
-        not_before: not_before.map(|time| time.to_string()),
-        not_after: not_after.map(|time| time.to_string()),
-    })
 }
 
 /// A key that nobody has yet.
@@ -103,6 +68,48 @@ pub(crate) fn generate() -> Result<ApiKey, Stop> {
         .map_err(|_| Stop::failure("the system's random numbers", "not random", "try again"))
 }
 
+// === impl Entry ===
+
+impl Entry {
+    /// Lines of YAML, of which JSON's quotes and lists are a part.
+    fn lines(&self) -> Vec<String> {
+        let mut members = vec![("id", json!(self.id)), ("digest", json!(self.digest))];
+        let times = [("not_before", &self.not_before), ("not_after", &self.not_after)];
+        members.extend(times.into_iter().filter_map(|(name, time)| Some((name, json!(time.as_ref()?)))));
+        let scope =
+            [("models", &self.models), ("actions", &self.actions), ("source_ranges", &self.source_ranges)];
+        members.extend(scope.into_iter().filter_map(|(name, list)| Some((name, json!(list.as_ref()?)))));
+        members.into_iter().map(|(name, value)| format!("{name}: {value}")).collect()
+    }
+}
+
+impl From<&ApiKeySpec> for Entry {
+    fn from(spec: &ApiKeySpec) -> Self {
+        Self {
+            id: spec.id.clone(),
+            digest: spec.digest.clone(),
+            not_before: spec.not_before.map(|time| time.0.to_string()),
+            not_after: spec.not_after.map(|time| time.0.to_string()),
+            models: spec.models.clone(),
+            actions: spec.actions.clone(),
+            source_ranges: spec.source_ranges.clone(),
+        }
+    }
+}
+
+/// Reads a configuration that the gate would load, whether or not its variables are set here.
+fn open(path: &Path, environment: &Environment) -> Result<(Document, Tree), Stop> {
+    let stop = |faults: Faults| {
+        let first = faults.iter().next().map(ToString::to_string).unwrap_or_default();
+        Stop::invalid(path.display(), format_args!("{first} ({} in all)", faults.len()), "see `mlgate check`")
+    };
+    let bytes = read_file(path)?;
+    let form = format_of(path);
+    let read = config::read(&bytes, form).map_err(stop)?;
+    config::load(&bytes, form, &|name| environment.value_or_stand_in(name)).map_err(stop)?;
+    Ok(read)
+}
+
 fn timestamp(option: &str, text: Option<&str>) -> Result<Option<UnixTime>, Stop> {
     text.map(UnixTime::parse).transpose().map_err(|_| {
         let what = format!("`{}` is not a timestamp", text.unwrap_or_default());
@@ -110,8 +117,16 @@ fn timestamp(option: &str, text: Option<&str>) -> Result<Option<UnixTime>, Stop>
     })
 }
 
+/// The digest of a key, under a pepper where there is one.
+fn digest(key: &ApiKey, pepper: Option<&(String, Secret)>) -> KeyDigest {
+    match pepper {
+        Some((id, secret)) => key.keyed_digest(id, secret),
+        None => key.digest(),
+    }
+}
+
 /// `ID=ENV`: the pepper's id and what the environment holds.
-fn pepper(text: &str) -> Result<(String, Secret), Stop> {
+fn pepper(text: &str, environment: &Environment) -> Result<(String, Secret), Stop> {
     let (id, env) = text
         .split_once('=')
         .filter(|(id, env)| (grammar::SECRET_ID.check)(id) && (grammar::ENV.check)(env))
@@ -122,28 +137,14 @@ fn pepper(text: &str) -> Result<(String, Secret), Stop> {
                 "write for instance `p1=MLGATE_PEPPER_1`",
             )
         })?;
-    let value = Environment::Process.value(env).ok_or_else(|| {
-        let what = format!("the environment variable `{env}` is missing or empty");
-        Stop::invalid("--pepper", what, "set it to what the gate is given")
-    })?;
-    Ok((id.to_owned(), Secret::new(value)))
+    Ok((id.to_owned(), secret("--pepper", env, environment)?))
 }
 
-fn human(made: &Made) -> String {
-    // JSON's quotes are YAML's
-    let quoted = |text: &str| Json::from(text).to_string();
-    let mut text = format!(
-        "{}\n\n# The key above is shown once. The configuration holds this, under `consumers`:\n\
-         - name: {}\n  credentials:\n    api_keys:\n      - id: {}\n        digest: {}\n",
-        made.key,
-        quoted(&made.consumer),
-        quoted(&made.id),
-        quoted(&made.digest),
-    );
-    for (name, time) in [("not_before", &made.not_before), ("not_after", &made.not_after)] {
-        if let Some(time) = time {
-            text.push_str(&format!("        {name}: {}\n", quoted(time)));
-        }
-    }
-    text
+/// What a variable holds that `place` names.
+fn secret(place: &str, env: &str, environment: &Environment) -> Result<Secret, Stop> {
+    let value = environment.value(env).ok_or_else(|| {
+        let what = format!("the environment variable `{env}` is missing or empty");
+        Stop::invalid(place, what, "set it to what the gate is given")
+    })?;
+    Ok(Secret::new(value))
 }

@@ -6,7 +6,7 @@ use mlgate::audit::sealed::MAX_LINE_BYTES;
 
 /// What was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(crate) enum Line {
     /// Nothing is left.
     End,
     /// Longer than [`MAX_LINE_BYTES`]: it was skipped.
@@ -18,7 +18,7 @@ pub(super) enum Line {
 }
 
 /// Reads the next line into `buffer`, and adds the bytes it took to `taken`.
-pub(super) fn next(input: &mut dyn BufRead, buffer: &mut Vec<u8>, taken: &mut u64) -> io::Result<Line> {
+pub(crate) fn next(input: &mut dyn BufRead, buffer: &mut Vec<u8>, taken: &mut u64) -> io::Result<Line> {
     buffer.clear();
     let mut too_long = false;
     loop {
