@@ -25,8 +25,10 @@ use tree::Tree;
 /// How a document is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// As Envoy and Istio deliver it.
+    /// JSON text.
     Json,
+    /// As Envoy and Istio deliver it: JSON text, or a protobuf Struct.
+    Plugin,
     /// As people write it.
     #[cfg(feature = "cli")]
     Yaml,

@@ -101,6 +101,21 @@ async fn the_documented_bootstrap_is_accepted_as_it_is() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn faults_of_a_struct_have_their_pointers() -> anyhow::Result<()> {
+    let stack = Stack::create("faulty-struct")?;
+    artifacts::filter_wasm()?;
+    let bootstrap = fs::read_to_string(artifacts::root().join("envoy/envoy.yaml"))?;
+    let faulty = bootstrap.replace("window: 1h", "window: soon").replace("preset: openai", "preset: opened");
+    let log = validate(&stack, "faulty", &faulty).await.expect_err("accepted").to_string();
+    for fault in
+        ["/limits/0/rates/default/0/window: `soon`", "/resources/rules/0/preset: unknown choice `opened`"]
+    {
+        assert!(log.contains(fault), "{log}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_readmes_snippet_fits_into_an_envoy() -> anyhow::Result<()> {
     let stack = Stack::create("documented-snippet")?;
     artifacts::filter_wasm()?;

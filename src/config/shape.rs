@@ -181,7 +181,8 @@ impl Shape {
 
 impl Walk {
     fn fault(&mut self, line: u32, what: String, remedy: String) {
-        self.faults.push(Fault { pointer: self.pointer.clone(), line: Some(line), what, remedy });
+        let line = Some(line).filter(|line| *line > 0);
+        self.faults.push(Fault { pointer: self.pointer.clone(), line, what, remedy });
     }
 
     /// Runs `inner` with the pointer one segment longer. Of a name that is too long for any word only the start is

@@ -15,6 +15,7 @@ use crate::audit::chain::hex;
 use crate::config::Format;
 use crate::config::faults::{Fault, Faults};
 
+mod wire;
 #[cfg(feature = "cli")]
 mod yaml;
 
@@ -30,7 +31,7 @@ pub struct Tree {
 /// One value and the line on which it, or the name it belongs to, begins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// From 1.
+    /// From 1; 0 in a protobuf Struct, which has no lines.
     pub line: u32,
     /// The value itself.
     pub kind: Kind,
@@ -87,6 +88,7 @@ impl Tree {
     pub fn read(bytes: &[u8], format: Format) -> Result<Self, Faults> {
         match format {
             Format::Json => Self::from_json(bytes),
+            Format::Plugin => Self::from_plugin(bytes),
             #[cfg(feature = "cli")]
             Format::Yaml => Self::from_yaml(bytes),
         }
@@ -114,6 +116,24 @@ impl Tree {
                     "correct the JSON at this place",
                 )
             })
+    }
+
+    /// Reads what the proxy hands to a plugin: a protobuf Struct where the bootstrap has one, else JSON. Bytes of a
+    /// Struct hold a control character for each value, so that no JSON text is ever taken for one.
+    ///
+    /// # Errors
+    /// As [`Tree::from_json`].
+    pub fn from_plugin(bytes: &[u8]) -> Result<Self, Faults> {
+        within_size(bytes)?;
+        match wire::read(bytes) {
+            Ok(root) => Ok(Self { root }),
+            Err(wire::Unread::Other) => Self::from_json(bytes),
+            Err(wire::Unread::Over(what)) => {
+                let mut faults = Faults::default();
+                faults.at("", what, "split the consumers over several gates");
+                Err(faults)
+            }
+        }
     }
 
     /// Reads YAML, of which JSON is a part.
@@ -153,7 +173,7 @@ impl Tree {
                 None => break,
             }
         }
-        Some(node.line)
+        Some(node.line).filter(|line| *line > 0)
     }
 
     /// The value without positions; of duplicate members the last.

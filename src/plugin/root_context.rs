@@ -128,7 +128,7 @@ impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
         let bytes = abi::buffer(abi::Buffer::PluginConfiguration, 0, size.min(MAX_CONFIGURATION));
         let environment = |name: &str| environment(name);
-        match config::load(&bytes.unwrap_or_default(), config::Format::Json, &environment) {
+        match config::load(&bytes.unwrap_or_default(), config::Format::Plugin, &environment) {
             Ok(config) => {
                 let config = Rc::new(config);
                 let trail = trail_of(&config);

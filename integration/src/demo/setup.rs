@@ -84,7 +84,7 @@ pub fn bootstrap(
     set(&mut bootstrap, "/static_resources/listeners/0/address", address(anywhere))?;
     let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
     let plugin = format!("{manager}/http_filters/0/typed_config/config");
-    set(&mut bootstrap, &format!("{plugin}/configuration/value"), json!(document.to_string()))?;
+    set(&mut bootstrap, &format!("{plugin}/configuration/value"), document.clone())?;
     set(&mut bootstrap, &format!("{plugin}/vm_config/code/local/filename"), json!(filter))?;
     for (index, to) in [model, collector].into_iter().enumerate() {
         let endpoint = format!(
