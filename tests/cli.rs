@@ -3,41 +3,14 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, reason = "a broken fixture should stop the test")]
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
 
 use serde_json::Value as Json;
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+#[path = "support/command.rs"]
+mod command;
 
-/// Runs the command in the root of the workspace without any variables.
-fn mlgate(arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mlgate"))
-        .args(arguments)
-        .current_dir(ROOT)
-        .env_clear()
-        .env("PEPPER", "salt")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // a command that does not read its input closes it
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// A file of this test run.
-fn file(name: &str, content: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&path, content).unwrap();
-    path
-}
+use command::{ROOT, file, mlgate, text};
 
 fn examples() -> Vec<String> {
     let entries = std::fs::read_dir(Path::new(ROOT).join("envoy/config")).unwrap();

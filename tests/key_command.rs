@@ -3,43 +3,17 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, reason = "a broken fixture should stop the test")]
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
 use mlgate::identity::api_key::{ApiKey, KeyDigest};
 use mlgate::identity::secret::Secret;
 use serde_json::{Value as Json, json};
 
+#[path = "support/command.rs"]
+mod command;
+
+use command::{file, mlgate, text};
+
 const KEY: &str = "mlg_k7f3a2b9_0123456789ABCDEFGHIJKLMNOPQRSTUV2LJgwY";
 const DIGEST: &str = "sha256:f43e348ab0d7ecb0cdc83da67e3cefa55ac4f006b72eb151ca886f3bb4b3ec61";
-
-fn mlgate(arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mlgate"))
-        .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env_clear()
-        .env("PEPPER", "pepper")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // a command that does not read its input closes it
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// A file of this test run.
-fn file(name: &str, content: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&path, content).unwrap();
-    path
-}
 
 /// A configuration with these keys of `user_1`, in YAML.
 fn configuration(keys: &str, revoked: &str) -> String {

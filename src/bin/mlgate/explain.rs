@@ -113,11 +113,7 @@ fn load(
     environment: &Environment,
     request: &mut Request,
 ) -> Result<Config, Stop> {
-    let stop = |faults: Faults| {
-        let first = faults.iter().next().map(ToString::to_string).unwrap_or_default();
-        let what = format!("{first} ({} in all)", faults.len());
-        Stop::invalid(command.config.display(), what, "see `mlgate check`")
-    };
+    let stop = |faults: Faults| Stop::refused(command.config.display(), &faults);
     let form = format_of(&command.config);
     let value = |name: &str| environment.value_or_stand_in(name);
     let (document, tree) = config::read(bytes, form).map_err(stop)?;

@@ -99,10 +99,7 @@ impl From<&ApiKeySpec> for Entry {
 
 /// Reads a configuration that the gate would load, whether or not its variables are set here.
 fn open(path: &Path, environment: &Environment) -> Result<(Document, Tree), Stop> {
-    let stop = |faults: Faults| {
-        let first = faults.iter().next().map(ToString::to_string).unwrap_or_default();
-        Stop::invalid(path.display(), format_args!("{first} ({} in all)", faults.len()), "see `mlgate check`")
-    };
+    let stop = |faults: Faults| Stop::refused(path.display(), &faults);
     let bytes = read_file(path)?;
     let form = format_of(path);
     let read = config::read(&bytes, form).map_err(stop)?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use mlgate::config::faults::Faults;
 
 /// What `--help` says of a command: its examples, and the exit codes.
 macro_rules! help {
@@ -136,6 +137,12 @@ impl Stop {
     /// The input at `place` is not valid.
     pub(crate) fn invalid(place: impl Display, what: impl Display, remedy: impl Display) -> Self {
         Self { exit: Exit::Invalid, line: format!("{place}: {what}: {remedy}") }
+    }
+
+    /// The configuration at `place` would be refused.
+    pub(crate) fn refused(place: impl Display, faults: &Faults) -> Self {
+        let first = faults.iter().next().map(ToString::to_string).unwrap_or_default();
+        Self::invalid(place, format_args!("{first} ({} in all)", faults.len()), "see `mlgate check`")
     }
 
     /// Something outside the input failed.
