@@ -9,6 +9,7 @@
 //! | [`export`] | sealed events | acknowledged batches, or a declared gap |
 //! | [`sealed`] | one line of a log | what it says, checked for form |
 //! | [`verify`] | sealed events in any order | a verdict on each chain |
+//! | [`analysis`] | lines of logs in any order | alerts, and tables of use |
 //!
 //! **Keys.** A chain key is used as it is configured: `mac` is HMAC-SHA256 under it over `"mlgate-event-1\0"` and
 //! the canonical event without `mac`. A digest key is not: bodies come from callers, who could otherwise have an
@@ -18,6 +19,8 @@
 pub use self::event::{AccessEvent, AuditEvent};
 pub use self::export::{Trail, TrailSettings};
 
+#[cfg(any(test, feature = "cli"))]
+pub mod analysis;
 pub mod canonical;
 pub mod chain;
 pub mod digest;
