@@ -30,6 +30,7 @@
 //! | [`model_server`] | an upstream that answers like vLLM, KServe and MLflow and records what it got |
 //! | [`recorder`] | an upstream that writes down when each header block, body byte, trailer and reset came |
 //! | [`demo`] | the article's story against all of it: `make demo`, `make run` |
+//! | [`history`] | generated audit histories with labelled incidents |
 //! | [`client`] | HTTP/1 and HTTP/2 callers, hostile bytes and abrupt ends included |
 //!
 //! Processes die with the test run, even when it is killed: they are started by one thread that lives as long as
@@ -45,6 +46,8 @@ pub mod artifacts;
 pub mod client;
 pub mod demo;
 pub mod envoy;
+#[path = "../../tests/support/history.rs"]
+pub mod history;
 pub mod model_server;
 pub mod recorder;
 pub mod stack;

@@ -10,15 +10,21 @@ use mlgate::audit::chain::MacKey;
 use crate::environment::Environment;
 use crate::{Format, Stop};
 
+mod analyze;
 mod collect;
 pub(crate) mod lines;
+mod report;
+mod scan;
 mod store;
+mod times;
 mod verify;
 
 /// Keep the audit log, and prove that nobody has changed it
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
+    Analyze(analyze::AnalyzeCommand),
     Collect(collect::CollectCommand),
+    Report(report::ReportCommand),
     Verify(verify::VerifyCommand),
 }
 
@@ -34,11 +40,11 @@ const UNREADABLE: u8 = 2;
 
 /// Runs the command. `verify` has exit codes of its own, so the result is not an [`crate::Exit`].
 pub(crate) fn run(command: AuditCommand, format: Format) -> ExitCode {
+    let or_stop = |result: Result<ExitCode, Stop>| result.unwrap_or_else(|stop| stop.report());
     match command {
-        AuditCommand::Collect(command) => match collect::run(&command) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(stop) => stop.report(),
-        },
+        AuditCommand::Analyze(command) => or_stop(analyze::run(&command, format)),
+        AuditCommand::Collect(command) => or_stop(collect::run(&command).map(|()| ExitCode::SUCCESS)),
+        AuditCommand::Report(command) => or_stop(report::run(&command, format)),
         AuditCommand::Verify(command) => match verify::run(&command, format) {
             Ok(exit) => exit,
             Err(stop) => {
