@@ -7,6 +7,9 @@ use crate::time::{Monotonic, UnixTime};
 
 #[cfg(any(test, feature = "cli"))]
 pub mod fake;
+pub mod signature;
+
+use signature::SignatureCheck;
 
 /// Everything the core may ask of the proxy. The filter's is `plugin::host::ProxyHost`, in tests [`fake::FakeHost`].
 pub trait Host {
@@ -30,6 +33,13 @@ pub trait Host {
     fn add(&self, metric: MetricId, by: u64);
     /// Sets a gauge or records into a histogram.
     fn record(&self, metric: MetricId, value: u64);
+    /// Whether a signature is right. A host may know no such function.
+    ///
+    /// # Errors
+    /// The proxy cannot say, whatever the signature.
+    fn verify_signature(&self, _check: &SignatureCheck<'_>) -> Result<bool, HostError> {
+        Err(HostError::NotFound)
+    }
     /// Writes one line to the proxy's log. Never pass a secret or a body.
     fn log(&self, level: Level, line: &str);
 }

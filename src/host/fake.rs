@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::signature::SignatureCheck;
 use super::{Body, Callout, CalloutId, Host, HostError, Level, MetricId, MetricKind, Version, Versioned};
 use crate::time::{Monotonic, UnixTime};
 
@@ -26,6 +27,10 @@ pub struct FakeHost {
     pub callouts: RefCell<Vec<Callout>>,
     /// Makes [`Host::dispatch`] fail.
     pub dispatch_fails: Cell<bool>,
+    /// Makes [`Host::verify_signature`] fail, as a proxy does that knows no such function.
+    pub verifies_nothing: Cell<bool>,
+    /// Signatures that were checked.
+    pub checks: Cell<u32>,
     /// Metric name to value, in order of definition.
     pub metrics: RefCell<Vec<(String, u64)>>,
     /// Lines logged.
@@ -123,6 +128,14 @@ impl Host for FakeHost {
         Ok(id)
     }
 
+    fn verify_signature(&self, check: &SignatureCheck<'_>) -> Result<bool, HostError> {
+        if self.verifies_nothing.get() {
+            return Err(HostError::NotFound);
+        }
+        self.checks.set(self.checks.get().saturating_add(1));
+        verified(check)
+    }
+
     fn define_metric(&self, _kind: MetricKind, name: &str) -> Result<MetricId, HostError> {
         let mut metrics = self.metrics.borrow_mut();
         let index = metrics.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
@@ -149,4 +162,15 @@ impl Host for FakeHost {
     fn log(&self, level: Level, line: &str) {
         self.log.borrow_mut().push((level, line.to_owned()));
     }
+}
+
+/// In place of the proxy, the software that also is the filter's fallback.
+#[cfg(feature = "fallback")]
+fn verified(check: &SignatureCheck<'_>) -> Result<bool, HostError> {
+    Ok(super::signature::software::verify(check))
+}
+
+#[cfg(not(feature = "fallback"))]
+fn verified(_check: &SignatureCheck<'_>) -> Result<bool, HostError> {
+    Err(HostError::NotFound)
 }

@@ -63,6 +63,14 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_set_shared_data(key: *const u8, length: usize, value: *const u8, size: usize, cas: u32) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, length: usize, id: *mut u32) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        length: usize,
+        argument: *const u8,
+        argument_length: usize,
+        value: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
     fn proxy_send_local_response(
@@ -175,6 +183,23 @@ pub(super) fn define_metric(kind: u32, name: &str) -> Result<u32, HostError> {
     // SAFETY: `name` is live, the host writes one number.
     checked(unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &raw mut id) })?;
     Ok(id)
+}
+
+/// Calls a function that the proxy offers by name; its result has a meaning of its own.
+pub(super) fn foreign(name: &str, argument: &[u8]) -> Result<Vec<u8>, HostError> {
+    let (mut value, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: `name` and `argument` are live, the host writes one pointer and one length.
+    let status = unsafe {
+        proxy_call_foreign_function(
+            name.as_ptr(),
+            name.len(),
+            argument.as_ptr(),
+            argument.len(),
+            &raw mut value,
+            &raw mut size,
+        )
+    };
+    taken(status, value, size)
 }
 
 pub(super) fn increment_metric(id: u32, by: i64) {

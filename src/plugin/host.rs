@@ -1,5 +1,6 @@
 //! [`Host`] over the real proxy.
 
+use crate::host::signature::{self, SignatureCheck};
 use crate::host::{
     Body, Callout, CalloutId, Host, HostError, Level, MetricId, MetricKind, Version, Versioned,
 };
@@ -75,6 +76,11 @@ impl Host for ProxyHost {
 
     fn record(&self, metric: MetricId, value: u64) {
         abi::record_metric(metric.0, value);
+    }
+
+    fn verify_signature(&self, check: &SignatureCheck<'_>) -> Result<bool, HostError> {
+        let Some(message) = check.message() else { return Ok(false) };
+        signature::verdict(&abi::foreign("verify_signature", &message)?)
     }
 
     fn log(&self, level: Level, line: &str) {
