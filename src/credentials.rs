@@ -33,6 +33,13 @@ pub struct Extraction {
     forward: bool,
 }
 
+/// What besides keys is taken off a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// Bearer tokens that have the three parts of a JWT. Others may be meant for the upstream.
+    pub tokens: bool,
+}
+
 /// `Authorization` is read as a header of its own kind: a scheme before the credential.
 pub const AUTHORIZATION: &str = "authorization";
 
@@ -79,8 +86,12 @@ pub fn find(head: &RequestHead, extraction: &Extraction) -> Vec<Credentials> {
     found
 }
 
-/// Takes every place where keys are read off the request, whether or not this route asked for one.
-pub fn hide(head: &RequestHead, extraction: &Extraction, edits: &mut RequestEdits) {
+/// Takes every place where keys are read off the request, whether or not this route asked for one, and tokens where
+/// `hidden` says so.
+pub fn hide(head: &RequestHead, extraction: &Extraction, hidden: Hidden, edits: &mut RequestEdits) {
+    if hidden.tokens && head.headers.all(AUTHORIZATION).filter_map(bearer).any(is_token) {
+        edits.remove.push(AUTHORIZATION.to_owned());
+    }
     if extraction.forward {
         return;
     }
@@ -169,6 +180,11 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
         .then_some(credential)
 }
 
+/// Whether a bearer token has the three parts of a JWT (RFC 7515 §7.1).
+fn is_token(credential: &[u8]) -> bool {
+    !credential.starts_with(KEY_PREFIX) && credential.iter().filter(|byte| **byte == b'.').count() == 2
+}
+
 fn name_of(pair: &str) -> &str {
     pair.split_once('=').map_or(pair, |(name, _)| name)
 }
@@ -253,16 +269,29 @@ mod tests {
             "/p?key=1&a=2",
             &[("x-api-key", "x"), ("authorization", "Bearer mlg_a"), ("cookie", "a=1; k=2")],
         );
-        hide(&request, &wanted, &mut edits);
+        hide(&request, &wanted, Hidden::default(), &mut edits);
         assert_eq!(edits.remove, ["x-api-key", "authorization", "cookie"]);
         assert_eq!(edits.set, [(String::from("cookie"), b"a=1".to_vec())]);
         assert_eq!(edits.path.as_deref(), Some("/p?a=2"));
     }
 
     #[test]
+    fn a_token_does_not_reach_the_upstream_unless_it_may() {
+        for (credential, tokens, removed) in
+            [("a.b.c", true, true), ("a.b.c", false, false), ("sk-1", true, false)]
+        {
+            let request = head("/p", &[("authorization", &format!("Bearer {credential}"))]);
+            let mut edits = RequestEdits::default();
+            hide(&request, &extraction(&[], &[]), Hidden { tokens }, &mut edits);
+            assert_eq!(edits.remove.contains(&AUTHORIZATION.to_owned()), removed, "{credential}");
+        }
+    }
+
+    #[test]
     fn another_authorization_stays() {
         let mut edits = RequestEdits::default();
-        hide(&head("/p", &[("authorization", "Basic abc")]), &extraction(&[], &[]), &mut edits);
+        let hidden = Hidden { tokens: true };
+        hide(&head("/p", &[("authorization", "Basic a.b.c")]), &extraction(&[], &[]), hidden, &mut edits);
         assert_eq!(edits, RequestEdits::default());
     }
 }

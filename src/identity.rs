@@ -1,21 +1,26 @@
 //! Who is calling: credentials become an [`Identity`], or a reason why not.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use ipnet::IpNet;
 
 use crate::credentials::{Credentials, MAX_CREDENTIALS};
+use crate::host::Host;
 use crate::policy::attributes::AttributeMap;
 use crate::resource::{MODEL, Resource};
-use crate::time::UnixTime;
 
 pub mod api_key;
+pub mod jwks;
+pub mod jwt;
 pub mod revocation;
 pub mod secret;
 pub mod spec;
 
 use api_key::ApiKeys;
+use jwt::Tokens;
+use jwt::cache::Verified;
 
 /// The principal that nobody authenticated.
 pub const ANONYMOUS: &str = "anonymous";
@@ -26,7 +31,7 @@ pub const DEFAULT_TIER: &str = "default";
 /// A caller whose credential was verified, or `anonymous` where a profile asks for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The principal's id: a consumer's name or `anonymous`; later `jwt:…`, `mtls:…`.
+    /// The principal's id: a consumer's name, `jwt:<provider>:<subject>` or `anonymous`; later `mtls:…`.
     pub principal: String,
     /// The name without the method's prefix; `user_id` in audit events.
     pub name: String,
@@ -45,10 +50,18 @@ pub struct Identity {
 /// What an audit event says of the credential; never the secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credential {
-    /// `api_key`, later `jwt`, `mtls`, `introspection`; `none` for anonymous.
+    /// `api_key`, `jwt`, later `mtls`, `introspection`; `none` for anonymous.
     pub method: String,
     /// The public part of a key; empty where the method has none.
     pub id: String,
+    /// `iss` of a token.
+    pub issuer: Option<String>,
+    /// `jti` of a token.
+    pub token_id: Option<String>,
+    /// Scopes of a token, whether or not they limit anything here.
+    pub scopes: Vec<String>,
+    /// Whether it stays on the request to the upstream.
+    pub forward: bool,
 }
 
 /// Limits that a credential carries. `None`: not limited in this respect.
@@ -67,6 +80,8 @@ pub struct Scope {
 pub enum Method {
     /// An API key.
     ApiKey,
+    /// A token that its issuer signed.
+    Jwt,
 }
 
 /// Why no identity came of the credentials.
@@ -80,6 +95,27 @@ pub enum AuthenticationError {
     Expired,
     /// Taken back, the credential or everything of its principal.
     Revoked,
+    /// Nobody could say; the credential may be right.
+    Unavailable,
+}
+
+/// What credentials are checked against.
+#[derive(Clone, Copy)]
+pub struct Authorities<'a> {
+    /// Every key.
+    pub keys: &'a ApiKeys,
+    /// Every trusted issuer.
+    pub tokens: &'a Tokens,
+    /// Tokens of theirs that were verified a short while ago.
+    pub verified: &'a RefCell<Verified>,
+    /// Clock and signatures.
+    pub host: &'a dyn Host,
+}
+
+impl std::fmt::Debug for Authorities<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authorities").finish_non_exhaustive()
+    }
 }
 
 /// Tries the accepted methods in their order; the first whose credential is presented decides.
@@ -89,28 +125,46 @@ pub enum AuthenticationError {
 pub fn authenticate(
     presented: &[Credentials],
     methods: &[Method],
-    keys: &ApiKeys,
-    now: UnixTime,
+    authorities: Authorities<'_>,
 ) -> Result<Rc<Identity>, AuthenticationError> {
+    let Authorities { keys, tokens, verified, host } = authorities;
     if presented.len() > MAX_CREDENTIALS {
         return Err(AuthenticationError::Invalid);
     }
     for method in methods {
-        match method {
-            Method::ApiKey => {
-                let mut found = presented.iter().filter_map(|credentials| match credentials {
-                    Credentials::ApiKey(key) => Some(key),
-                    Credentials::Certificate(_) | Credentials::Token(_) => None,
-                });
-                let Some(first) = found.next() else { continue };
-                if found.any(|other| other != first) {
-                    return Err(AuthenticationError::Invalid);
-                }
-                return keys.authenticate(&first.0, now);
-            }
+        let mut found = presented.iter().filter_map(|credentials| method.of(credentials));
+        let Some(first) = found.next() else { continue };
+        if found.any(|other| other != first) {
+            return Err(AuthenticationError::Invalid);
         }
+        return match method {
+            Method::ApiKey => keys.authenticate(first, host.unix_time()),
+            Method::Jwt => tokens.authenticate(first, verified, host),
+        };
     }
     Err(AuthenticationError::Missing)
+}
+
+// === impl Method ===
+
+impl Method {
+    /// The method that a configuration calls so.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "api_key" => Some(Self::ApiKey),
+            "jwt" => Some(Self::Jwt),
+            _ => None,
+        }
+    }
+
+    /// What is presented of this kind. While no other method takes tokens, one that is not a JWT is a wrong JWT.
+    fn of(self, credentials: &Credentials) -> Option<&[u8]> {
+        match (self, credentials) {
+            (Self::ApiKey, Credentials::ApiKey(key)) => Some(&key.0),
+            (Self::Jwt, Credentials::Token(token)) => Some(&token.0),
+            _ => None,
+        }
+    }
 }
 
 // === impl Identity ===
@@ -124,7 +178,7 @@ impl Identity {
             roles: Vec::new(),
             tier: String::from(DEFAULT_TIER),
             attributes: AttributeMap::new(),
-            credential: Credential { method: String::from("none"), id: String::new() },
+            credential: Credential { method: String::from("none"), ..Credential::default() },
             scope: Scope::default(),
         }
     }

@@ -22,7 +22,7 @@ fn examples() -> Vec<String> {
 }
 
 const VARIABLES: &str = "# every variable of the examples\nMLGATE_PEPPER_1=pepper\n\nMLGATE_CHAIN_KEY_1=chain\n\
-    MLGATE_DIGEST_KEY_1=digest\nMLGATE_SHARED_KEY_1=shared\n";
+    MLGATE_DIGEST_KEY_1=digest\nMLGATE_SHARED_KEY_1=shared\nMLGATE_JWT_SECRET_1=0123456789abcdef0123456789abcdef\n";
 
 #[test]
 fn every_example_has_no_fault() {

@@ -1,5 +1,6 @@
 //! A document becomes the compiled gate: the stages compile their parts, every fault joins one list.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use std::rc::Rc;
@@ -18,11 +19,14 @@ use crate::config::{Format, read};
 use crate::credentials::Extraction;
 use crate::filter::profile::{Authenticate, DEFAULT, Profile, Profiles, RoutePattern};
 use crate::filter::refusal::Reason;
+use crate::host::Host;
 use crate::identity::api_key::ApiKeys;
+use crate::identity::jwt::Tokens;
+use crate::identity::jwt::cache::Verified;
 use crate::identity::revocation::Revocation;
 use crate::identity::secret::{NamedSecret, compile_keys};
 use crate::identity::spec::SourceTrust;
-use crate::identity::{Identity, Method};
+use crate::identity::{Authorities, Identity, Method};
 use crate::limits::{self, KeyPart, Limits};
 use crate::policy::attributes::{self, AttributeMap, Category};
 use crate::policy::{PolicySelection, PolicySet};
@@ -47,6 +51,8 @@ pub struct Config {
     pub api_keys: ApiKeys,
     /// What was taken back.
     pub revocation: Revocation,
+    /// Every trusted issuer of tokens.
+    pub tokens: Tokens,
     /// The caller of profiles that authenticate nobody.
     pub anonymous: Rc<Identity>,
     /// What is asked for.
@@ -81,6 +87,8 @@ pub struct Bounds {
     pub json_depth: u32,
     /// Different series of metrics.
     pub metric_series: u32,
+    /// Verified tokens that one worker remembers.
+    pub verified_tokens: usize,
 }
 
 /// A look-up of environment variables.
@@ -126,6 +134,13 @@ impl Config {
         );
         let revocation =
             Revocation::compile(&document.authentication.revocation, "/authentication/revocation", faults);
+        let tokens = Tokens::compile(
+            &document.consumers,
+            &document.authentication,
+            usize::try_from(document.bounds.token_bytes.0).unwrap_or(usize::MAX),
+            environment,
+            faults,
+        );
         let rules = ResourceRules::compile(&document.resources, "/resources", faults);
         let environment_attributes =
             attributes::compile(&document.environment, Category::Environment, "/environment", faults);
@@ -162,6 +177,7 @@ impl Config {
             extraction,
             api_keys,
             revocation,
+            tokens,
             anonymous: Rc::new(Identity::anonymous()),
             rules,
             policies,
@@ -172,6 +188,15 @@ impl Config {
             invalid_credential_status: document.responses.invalid_credential_status,
             trail,
         }
+    }
+
+    /// What credentials are checked against. `verified` must belong to this configuration.
+    pub const fn authorities<'a>(
+        &'a self,
+        verified: &'a RefCell<Verified>,
+        host: &'a dyn Host,
+    ) -> Authorities<'a> {
+        Authorities { keys: &self.api_keys, tokens: &self.tokens, verified, host }
     }
 
     /// A profile by its index.
@@ -200,6 +225,7 @@ impl From<&BoundsSpec> for Bounds {
             wait: spec.wait.0,
             json_depth: spec.json_depth,
             metric_series: spec.metric_series,
+            verified_tokens: usize::try_from(spec.verified_tokens).unwrap_or(usize::MAX),
         }
     }
 }
@@ -219,7 +245,7 @@ fn profiles(document: &Document, policies: &PolicySet, limits: &Limits, faults: 
     // The default is the first, the others follow by name.
     let mut list: Vec<Profile> = Vec::new();
     for (name, spec) in &written {
-        let profile = profile(name, spec, policies, limits, faults);
+        let profile = profile(name, spec, document, policies, limits, faults);
         if name == DEFAULT { list.insert(0, profile) } else { list.push(profile) }
     }
     let mut routes = Vec::new();
@@ -241,6 +267,7 @@ fn profiles(document: &Document, policies: &PolicySet, limits: &Limits, faults: 
 fn profile(
     name: &str,
     spec: &ProfileSpec,
+    document: &Document,
     policies: &PolicySet,
     limits: &Limits,
     faults: &mut Faults,
@@ -256,7 +283,7 @@ fn profile(
                     "write `authenticate: none`, or leave `match` out",
                 );
             }
-            Authenticate::Any(methods(spec, &pointer, faults))
+            Authenticate::Any(methods(spec, document, &pointer, faults))
         }
     };
     let selected_limits = match &spec.limits {
@@ -319,20 +346,15 @@ fn nobody(name: &str, spec: &ProfileSpec, pointer: &str, faults: &mut Faults) ->
     }
 }
 
-fn methods(spec: &ProfileSpec, pointer: &str, faults: &mut Faults) -> Vec<Method> {
+fn methods(spec: &ProfileSpec, document: &Document, pointer: &str, faults: &mut Faults) -> Vec<Method> {
     let Some(written) = &spec.authenticate else {
-        return vec![Method::ApiKey];
+        // every configured method, keys first since they cost least
+        let mut all = vec![Method::ApiKey];
+        all.extend((!document.authentication.jwt.providers.is_empty()).then_some(Method::Jwt));
+        return all;
     };
     match serde_json::from_value::<AuthenticateSpec>(written.clone()) {
-        Ok(spec) if spec.any.iter().any(|method| method == "api_key") => vec![Method::ApiKey],
-        Ok(_) => {
-            faults.at(
-                format!("{pointer}/authenticate/any"),
-                "an empty list",
-                "name at least one method: `api_key`",
-            );
-            Vec::new()
-        }
+        Ok(spec) => any_of(&spec.any, &format!("{pointer}/authenticate/any"), document, faults),
         Err(error) => {
             faults.at(
                 format!("{pointer}/authenticate"),
@@ -342,6 +364,28 @@ fn methods(spec: &ProfileSpec, pointer: &str, faults: &mut Faults) -> Vec<Method
             Vec::new()
         }
     }
+}
+
+fn any_of(names: &[String], pointer: &str, document: &Document, faults: &mut Faults) -> Vec<Method> {
+    if names.is_empty() {
+        faults.at(pointer, "an empty list", "name at least one method: `api_key`");
+    }
+    let mut methods = Vec::with_capacity(names.len());
+    for (index, name) in names.iter().enumerate() {
+        let pointer = format!("{pointer}/{index}");
+        let Some(method) = Method::named(name) else {
+            faults.at(pointer, format!("no method is called `{name}`"), "write `api_key` or `jwt`");
+            continue;
+        };
+        if methods.contains(&method) {
+            faults.at(&pointer, format!("`{name}` is written twice"), "keep one of the two");
+        }
+        if method == Method::Jwt && document.authentication.jwt.providers.is_empty() {
+            faults.at(&pointer, "no issuer is configured", "write `authentication.jwt.providers`");
+        }
+        methods.push(method);
+    }
+    methods
 }
 
 fn audit(

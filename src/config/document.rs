@@ -111,6 +111,10 @@ pub struct BoundsSpec {
     pub audit_queue: SizeText,
     /// Different series of metrics.
     pub metric_series: u32,
+    /// A token.
+    pub token_bytes: SizeText,
+    /// Verified tokens that one worker remembers.
+    pub verified_tokens: u32,
 }
 
 /// One profile.
@@ -191,6 +195,8 @@ impl Default for BoundsSpec {
             cas_retries: 8,
             audit_queue: SizeText(16 << 20),
             metric_series: 500,
+            token_bytes: SizeText(16 << 10),
+            verified_tokens: 4096,
         }
     }
 }

@@ -18,13 +18,19 @@ mod tests;
 
 /// Variables of the environment that the document names and `value` does not know.
 pub fn environment(document: &Document, value: &dyn Fn(&str) -> Option<String>, found: &mut Faults) {
-    let lists: [(&str, &[EnvKeySpec]); 4] = [
+    let fixed: [(&str, &[EnvKeySpec]); 4] = [
         ("/authentication/api_key/peppers", &document.authentication.api_key.peppers),
         ("/audit/chain/keys", &document.audit.chain.keys),
         ("/audit/digest/keys", &document.audit.digest.keys),
         ("/shared_data/keys", &document.shared_data.keys),
     ];
-    for (pointer, keys) in lists {
+    let providers = document.authentication.jwt.providers.iter().enumerate().map(|(index, provider)| {
+        let pointer = format!("/authentication/jwt/providers/{index}/hmac_secrets");
+        (pointer, provider.hmac_secrets.as_slice())
+    });
+    for (pointer, keys) in
+        fixed.map(|(pointer, keys)| (pointer.to_owned(), keys)).into_iter().chain(providers)
+    {
         for (index, key) in keys.iter().enumerate() {
             if value(&key.env).is_none_or(|value| value.is_empty()) {
                 found.at(

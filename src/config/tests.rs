@@ -181,7 +181,7 @@ fn full_example() -> Json {
 #[cfg(feature = "cli")]
 #[test]
 fn the_full_example_compiles_from_either_form() {
-    let environment = |_: &str| Some(String::from("secret"));
+    let environment = |_: &str| Some("secret".repeat(6));
     let yaml = load(FULL.as_bytes(), Format::Yaml, &environment).unwrap();
     let json = load(full_example().to_string().as_bytes(), Format::Json, &environment).unwrap();
     assert_eq!(yaml.revision, json.revision);
@@ -193,7 +193,7 @@ fn faults_of_meaning_have_lines_too() {
     let broken = FULL
         .replace("roles: [analyst]", "roles: [analist]")
         .replace("partner*\": partner", "partner*\": partnr");
-    let faults = load(broken.as_bytes(), Format::Yaml, &|_| Some(String::from("secret"))).unwrap_err();
+    let faults = load(broken.as_bytes(), Format::Yaml, &|_| Some("secret".repeat(6))).unwrap_err();
     let line = |text: &str| {
         broken.lines().position(|line| line.contains(text)).and_then(|at| u32::try_from(at + 1).ok())
     };
@@ -205,7 +205,7 @@ fn faults_of_meaning_have_lines_too() {
 #[test]
 fn a_missing_variable_is_a_fault() {
     let faults =
-        load(FULL.as_bytes(), Format::Yaml, &|name| (name != "MLGATE_PEPPER_1").then(|| String::from("x")));
+        load(FULL.as_bytes(), Format::Yaml, &|name| (name != "MLGATE_PEPPER_1").then(|| "x".repeat(32)));
     let found: Vec<_> = faults.unwrap_err().into_vec().into_iter().map(|fault| fault.pointer).collect();
     assert_eq!(found, ["/authentication/api_key/peppers/0/env"]);
 }
@@ -293,7 +293,7 @@ proptest! {
         path in prop::collection::vec(any::<prop::sample::Index>(), 1..6), with in anything(), how in 0_u8..3,
     ) {
         let text = mutated(&full_example(), &path, &with, how);
-        match load(text.as_bytes(), Format::Json, &|_| Some(String::from("secret"))) {
+        match load(text.as_bytes(), Format::Json, &|_| Some("secret".repeat(6))) {
             Ok(config) => prop_assert_eq!(config.revision.len(), 64),
             Err(faults) => {
                 prop_assert!(!faults.is_empty());

@@ -91,8 +91,10 @@ impl Exchange {
         event.credential = Some(CredentialFacts {
             method: identity.credential.method.clone(),
             id: Some(identity.credential.id.clone()).filter(|id| !id.is_empty()),
-            ..CredentialFacts::default()
+            issuer: identity.credential.issuer.clone(),
+            jti: identity.credential.token_id.clone(),
         });
+        event.scopes = identity.credential.scopes.clone();
     }
 
     /// What is asked for is known. `reads` are the attributes that any policy of this revision looks at.

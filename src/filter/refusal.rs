@@ -44,6 +44,8 @@ pub enum Reason {
     BodyUnreadable,
     /// Over a limit.
     RateLimited,
+    /// Nobody could check the signature of a token.
+    KeysUnavailable,
     /// Nobody could say whether the limit is kept.
     LimiterUnavailable,
     /// The audit queue is full and the configuration prefers refusing to forgetting.
@@ -82,7 +84,7 @@ pub struct Refusal {
 
 impl Reason {
     /// Every reason, in the order of the table of the reference.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::PathAmbiguous,
         Self::HeadInvalid,
         Self::BodyAmbiguous,
@@ -101,6 +103,7 @@ impl Reason {
         Self::BodyTooLarge,
         Self::BodyUnreadable,
         Self::RateLimited,
+        Self::KeysUnavailable,
         Self::LimiterUnavailable,
         Self::AuditUnavailable,
         Self::Overloaded,
@@ -143,6 +146,7 @@ impl Reason {
             Self::BodyTooLarge => same("body_too_large", 413, 8, "The body is larger than may be read"),
             Self::BodyUnreadable => same("body_unreadable", 415, 3, "The body's encoding cannot be read"),
             Self::RateLimited => same("rate_limited", 429, 8, "Over the rate limit"),
+            Self::KeysUnavailable => same("keys_unavailable", 503, 14, "The token could not be checked"),
             Self::LimiterUnavailable => {
                 same("limiter_unavailable", 503, 14, "The limit could not be checked")
             }
@@ -168,6 +172,7 @@ impl From<AuthenticationError> for Refusal {
             AuthenticationError::Invalid => Reason::CredentialInvalid,
             AuthenticationError::Expired => Reason::CredentialExpired,
             AuthenticationError::Revoked => Reason::CredentialRevoked,
+            AuthenticationError::Unavailable => Reason::KeysUnavailable,
         })
     }
 }

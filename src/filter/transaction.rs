@@ -15,7 +15,7 @@ use std::rc::Rc;
 use crate::audit::event::{AccessEvent, Status};
 use crate::audit::queue::Reservation;
 use crate::config::document::ProfileAuditSpec;
-use crate::credentials;
+use crate::credentials::{self, Hidden};
 use crate::filter::exchange::Exchange;
 use crate::filter::profile::{Authenticate, Profile, route_of};
 use crate::filter::refusal::{Reason, Refusal};
@@ -121,7 +121,8 @@ impl Transaction {
         config.revocation.check(&identity)?;
 
         let mut edits = RequestEdits::default();
-        credentials::hide(&head, &config.extraction, &mut edits);
+        let hidden = Hidden { tokens: config.tokens.is_configured() && !identity.credential.forward };
+        credentials::hide(&head, &config.extraction, hidden, &mut edits);
         upstream::introduce(&head, &identity, &mut edits);
 
         let approach = Approach { head, profile: index, identity };
@@ -151,7 +152,8 @@ impl Transaction {
             Authenticate::Nobody(_) => Ok(Rc::clone(&config.anonymous)),
             Authenticate::Any(methods) => {
                 let found = credentials::find(head, &config.extraction);
-                authenticate(&found, methods, &config.api_keys, host.unix_time()).map_err(Refusal::from)
+                let authorities = config.authorities(&self.worker.verified, host);
+                authenticate(&found, methods, authorities).map_err(Refusal::from)
             }
         }
     }

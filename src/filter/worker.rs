@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::audit::export::Trail;
 use crate::config::Config;
 use crate::filter::metrics::Metrics;
+use crate::identity::jwt::cache::Verified;
 
 /// See the module.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Worker {
     pub trail: Rc<RefCell<Trail>>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Tokens that were verified a short while ago: they end with this configuration.
+    pub verified: RefCell<Verified>,
     waiting: Cell<u32>,
 }
 
@@ -25,7 +28,8 @@ impl Worker {
     /// A worker on which nobody waits.
     pub fn new(config: Rc<Config>, trail: Rc<RefCell<Trail>>) -> Self {
         let metrics = Metrics::new(&config.name, config.bounds.metric_series);
-        Self { config, trail, metrics, waiting: Cell::new(0) }
+        let verified = RefCell::new(Verified::new(config.bounds.verified_tokens));
+        Self { config, trail, metrics, verified, waiting: Cell::new(0) }
     }
 
     /// Takes a place among the waiting; `false` when all are taken.

@@ -44,7 +44,11 @@ impl Revocation {
     pub fn check(&self, identity: &Identity) -> Result<(), AuthenticationError> {
         let credential = &identity.credential;
         let key = credential.method == API_KEY && self.key(&credential.id);
-        if key || self.principal(&identity.principal) {
+        let token = match (&credential.issuer, &credential.token_id) {
+            (Some(issuer), Some(id)) => self.token(issuer, id),
+            _ => false,
+        };
+        if key || token || self.principal(&identity.principal) {
             return Err(AuthenticationError::Revoked);
         }
         Ok(())
@@ -116,6 +120,16 @@ mod tests {
         assert!(!revocation.token("https://b.example", "1"));
         assert!(!revocation.token("https://a.example", "2"));
         assert!(!Revocation::default().token("https://a.example", "1"));
+        for (issuer, jti, revoked) in [
+            (Some("https://a.example"), Some("1"), true),
+            (Some("https://b.example"), Some("1"), false),
+            (Some("https://a.example"), None, false),
+        ] {
+            let mut caller = caller("jwt:a:eve", "jwt", "");
+            caller.credential.issuer = issuer.map(str::to_owned);
+            caller.credential.token_id = jti.map(str::to_owned);
+            assert_eq!(revocation.check(&caller).is_err(), revoked, "{issuer:?} {jti:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::config::values::TimestampText;
+use crate::config::values::{DurationText, TimestampText};
+use crate::identity::jwks::Algorithm;
 
 /// One configured caller.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,6 +34,19 @@ pub struct CredentialsSpec {
     /// Keys, by digest.
     #[serde(default)]
     pub api_keys: Vec<ApiKeySpec>,
+    /// Subjects of tokens.
+    #[serde(default)]
+    pub jwt: Vec<SubjectSpec>,
+}
+
+/// A subject that an issuer knows the consumer by.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubjectSpec {
+    /// One of `authentication.jwt.providers`.
+    pub provider: String,
+    /// As the provider's `claims.subject` reads it.
+    pub subject: String,
 }
 
 // === impl CredentialsSpec ===
@@ -41,8 +55,8 @@ impl CredentialsSpec {
     /// Whether there is nothing that the caller could present.
     pub const fn is_empty(&self) -> bool {
         // taken apart, so that no kind is forgotten
-        let Self { api_keys } = self;
-        api_keys.is_empty()
+        let Self { api_keys, jwt } = self;
+        api_keys.is_empty() && jwt.is_empty()
     }
 }
 
@@ -76,6 +90,9 @@ pub struct AuthenticationSpec {
     /// Where keys are read.
     #[serde(default)]
     pub api_key: ApiKeyAuthSpec,
+    /// Whose tokens are believed.
+    #[serde(default)]
+    pub jwt: JwtSpec,
     /// What was taken back.
     #[serde(default)]
     pub revocation: RevocationSpec,
@@ -104,6 +121,97 @@ pub struct RevokedTokenSpec {
     pub issuer: String,
     /// `jti`.
     pub jti: String,
+}
+
+/// `authentication.jwt`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwtSpec {
+    /// Trusted issuers.
+    pub providers: Vec<ProviderSpec>,
+    /// Who checks RSA and ECDSA signatures.
+    #[serde(default)]
+    pub signatures: SignaturesSpec,
+}
+
+/// `authentication.jwt.signatures`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignaturesSpec {
+    /// The proxy; where it cannot, nobody.
+    #[default]
+    Host,
+    /// The proxy; where it cannot, the filter itself, which takes a millisecond and more.
+    HostOrWasm,
+}
+
+/// One issuer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderSpec {
+    /// Part of its callers' ids; no colon.
+    pub name: String,
+    /// `iss`, exactly.
+    pub issuer: String,
+    /// One of them must be in `aud`.
+    pub audiences: Vec<String>,
+    /// What its tokens may be signed with.
+    pub algorithms: Vec<Algorithm>,
+    /// Its public keys.
+    pub local_jwks: Option<JwksSpec>,
+    /// Secrets that it shares with us, for HS256.
+    #[serde(default)]
+    pub hmac_secrets: Vec<EnvKeySpec>,
+    /// How far its clock and ours may differ.
+    #[serde(default = "ProviderSpec::default_clock_skew")]
+    pub clock_skew: DurationText,
+    /// Actions by scope; absent means that scopes limit nothing.
+    pub scopes: Option<BTreeMap<String, Vec<String>>>,
+    /// Longest time from `iat` to `exp`.
+    pub max_lifetime: Option<DurationText>,
+    /// Where a token says what.
+    #[serde(default)]
+    pub claims: ClaimsSpec,
+    /// Whether the token stays on the request to the upstream.
+    #[serde(default)]
+    pub forward: bool,
+}
+
+/// A JWK Set (RFC 7517 §5).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwksSpec {
+    /// The keys.
+    pub keys: Vec<Json>,
+}
+
+/// `claims` of a provider.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClaimsSpec {
+    /// The caller's name.
+    pub subject: ClaimPath,
+    /// A text or a list of them.
+    pub roles: Option<ClaimPath>,
+    /// A text of words, or a list of them.
+    pub scopes: ClaimPath,
+    /// A text.
+    pub tier: Option<ClaimPath>,
+    /// Any attribute of a principal.
+    pub attributes: BTreeMap<String, ClaimPath>,
+}
+
+/// Names from the outermost claim inwards. A plain text is one name, dots and all, since claims are called
+/// `https://acme.example/roles` too.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "ClaimPathForm")]
+pub struct ClaimPath(pub Vec<String>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ClaimPathForm {
+    Name(String),
+    Path(Vec<String>),
 }
 
 /// `authentication.source`.
@@ -164,6 +272,41 @@ pub struct EnvKeySpec {
     pub id: String,
     /// The variable's name; a missing or empty one is a fault.
     pub env: String,
+}
+
+impl ProviderSpec {
+    const fn default_clock_skew() -> DurationText {
+        DurationText(std::time::Duration::from_secs(60))
+    }
+}
+
+impl ClaimPath {
+    /// How errors name it.
+    pub fn name(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+impl From<ClaimPathForm> for ClaimPath {
+    fn from(form: ClaimPathForm) -> Self {
+        match form {
+            ClaimPathForm::Name(name) => Self(vec![name]),
+            ClaimPathForm::Path(path) => Self(path),
+        }
+    }
+}
+
+impl Default for ClaimsSpec {
+    fn default() -> Self {
+        let named = |name: &str| ClaimPath(vec![name.to_owned()]);
+        Self {
+            subject: named("sub"),
+            roles: None,
+            scopes: named("scope"),
+            tier: None,
+            attributes: BTreeMap::new(),
+        }
+    }
 }
 
 impl Default for ExtractFromSpec {

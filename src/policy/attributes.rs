@@ -197,7 +197,8 @@ pub fn is_attribute_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
-fn value(json: &Json) -> Option<Value> {
+/// A value that an attribute may have; `None` for a fraction, `null`, an object, or a list of other things than texts.
+pub fn value(json: &Json) -> Option<Value> {
     match json {
         Json::Bool(value) => Some(Value::Bool(*value)),
         Json::Number(number) => {

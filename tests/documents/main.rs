@@ -119,6 +119,8 @@ fn each_bound_has_its_default() {
         cas_retries,
         audit_queue,
         metric_series,
+        token_bytes,
+        verified_tokens,
     } = BoundsSpec::default();
     let size = |bytes: u64| match bytes {
         bytes if bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
@@ -135,6 +137,8 @@ fn each_bound_has_its_default() {
         ("cas_retries", cas_retries.to_string()),
         ("audit_queue", size(audit_queue.0)),
         ("metric_series", metric_series.to_string()),
+        ("token_bytes", size(token_bytes.0)),
+        ("verified_tokens", verified_tokens.to_string()),
     ];
     let code =
         code.into_iter().map(|(name, value)| vec![format!("`{name}`"), format!("`{value}`")]).collect();

@@ -18,12 +18,39 @@ pub struct Grammar {
 /// Longest text of a document, in characters.
 pub const MAX_TEXT: usize = 1024;
 
+/// Longest text beside a key, in characters.
+pub const MAX_LONG: usize = 16_384;
+
+/// Longest name of a claim, subject or key id, in bytes.
+pub const MAX_CLAIM: usize = 256;
+
 /// Longest name, in characters.
 pub const MAX_NAME: usize = 128;
 
 const fn grammar(check: fn(&str) -> bool, pattern: &'static str, say: &'static str) -> Grammar {
     Grammar { check, pattern, say, secret: false }
 }
+
+/// The name of a claim, a subject, a key id: any text of a line of at most 256 bytes.
+pub static CLAIM: Grammar = grammar(
+    |text| any(text) && text.len() <= MAX_CLAIM,
+    r"^[^\u0000-\u001f\u007f-\u009f]{1,256}$",
+    "a text of one line, at most 256 bytes long",
+);
+
+/// Any text of a line, such as a certificate.
+pub static LONG: Grammar = grammar(
+    |text| text.chars().count() <= MAX_LONG && !text.is_empty() && !text.contains(char::is_control),
+    r"^[^\u0000-\u001f\u007f-\u009f]{1,16384}$",
+    "a text of one line",
+);
+
+/// A number of a key in base64url.
+pub static KEY_PART: Grammar = grammar(
+    |text| word(text, 2048, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')),
+    "^[A-Za-z0-9_-]{1,2048}$",
+    "base64url",
+);
 
 /// Any text of a line, not empty.
 pub static ANY: Grammar = grammar(any, r"^[^\u0000-\u001f\u007f-\u009f]{1,1024}$", "a text of one line");

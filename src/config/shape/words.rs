@@ -7,6 +7,8 @@ use crate::config::shape::grammar::{
 };
 use crate::config::shape::{Choice, Object, Rest, Shape, later, optional, required};
 
+mod jwt;
+
 use Shape::{Bool, Duration, Either, Integer, List, Pattern, Size, Text, Timestamp, Value};
 
 /// The whole document.
@@ -96,7 +98,7 @@ static CREDENTIALS: Object = Object {
     fields: &[
         optional("api_keys", List { of: &Shape::Object(&API_KEY), min: 0 }, "Keys, by digest."),
         later("mtls"),
-        later("jwt"),
+        optional("jwt", List { of: &Shape::Object(&jwt::SUBJECT), min: 0 }, "Subjects of tokens."),
     ],
     rest: None,
 };
@@ -119,7 +121,7 @@ static AUTHENTICATION: Object = Object {
         optional("source", Shape::Object(&SOURCE), "Whose address a request comes from."),
         optional("api_key", Shape::Object(&API_KEY_WORDS), "Where keys are read."),
         optional("revocation", Shape::Object(&REVOCATION), "What was taken back before its end."),
-        later("jwt"),
+        optional("jwt", Shape::Object(&jwt::JWT), "Whose tokens are believed."),
         later("introspection"),
         later("mtls"),
         later("credentials_list"),
@@ -416,10 +418,10 @@ static BOUNDS: Object = Object {
         optional("cas_retries", Integer { min: 1, max: 64 }, "Attempts of one charge."),
         optional("audit_queue", Size, "Bytes of events that wait in one worker."),
         optional("metric_series", COUNT, "Different series of metrics."),
-        later("token_bytes"),
+        optional("token_bytes", Size, "A token."),
+        optional("verified_tokens", COUNT, "Verified tokens that one worker remembers."),
         later("jwks_bytes"),
         later("jwks_keys"),
-        later("verified_tokens"),
         later("decisions"),
     ],
     rest: None,
@@ -464,4 +466,4 @@ static AUTHENTICATE: Object = Object {
 };
 
 static METHODS: Shape =
-    Shape::Choice(&Choice { built: &["api_key"], later: &["jwt", "mtls", "introspection"] });
+    Shape::Choice(&Choice { built: &["api_key", "jwt"], later: &["mtls", "introspection"] });

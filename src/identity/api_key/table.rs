@@ -98,7 +98,11 @@ impl ApiKeys {
                     .and_then(|wanted| peppers.iter().position(|pepper| pepper.id == *wanted));
                 keys.plain_in_use |= digest.pepper.is_none();
                 let mut identity = identity.clone();
-                identity.credential = Credential { method: String::from("api_key"), id: spec.id.clone() };
+                identity.credential = Credential {
+                    method: String::from("api_key"),
+                    id: spec.id.clone(),
+                    ..Credential::default()
+                };
                 identity.scope = scope;
                 let entry = Entry {
                     digest: digest.bytes,
@@ -177,7 +181,8 @@ fn check_name(name: &str, pointer: &str, faults: &mut Faults) {
     }
 }
 
-fn identity_of(
+/// What the configuration says of a consumer, whatever it presents.
+pub fn identity_of(
     consumer: &ConsumerSpec,
     is_role: &dyn Fn(&str) -> bool,
     pointer: &str,

@@ -1,5 +1,6 @@
 //! What each stage saw of a request, in the order of `filter::transaction`, whose verdict is the one that counts.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use mlgate::config::Config;
@@ -115,7 +116,8 @@ impl Stages {
             Authenticate::Nobody(_) => Rc::clone(&config.anonymous),
             Authenticate::Any(methods) => {
                 let found = credentials::find(&head, &config.extraction);
-                authenticate(&found, methods, &config.api_keys, host.unix_time())
+                let verified = RefCell::default();
+                authenticate(&found, methods, config.authorities(&verified, host))
                     .map_err(|error| Refusal::from(error).reason)?
             }
         };

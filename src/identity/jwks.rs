@@ -1,0 +1,392 @@
+//! A JWK Set becomes typed keys (RFC 7517, RFC 7518 §6, RFC 8037 §2), or what is wrong with each of them.
+//!
+//! A key is of one kind and serves the algorithms of that kind alone, so that a public key can never be taken for a
+//! shared secret (RFC 8725 §2.1). Keys that could only verify what nobody should trust are refused here: moduli below
+//! 2048 bits, exponents below 65537, points of low order. Shared secrets never come from a JWK Set.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Map, Value as Json};
+use sha2::Sha256;
+
+use crate::host::signature::{self, Curve, PublicKey};
+use crate::identity::jwt::base64url;
+use crate::identity::secret::Secret;
+
+#[cfg(test)]
+mod tests;
+
+/// Algorithms of signatures that are built (RFC 7518 §3.1, RFC 8037 §3.1). `none` is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    RS256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    RS384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    RS512,
+    /// ECDSA on P-256 with SHA-256.
+    ES256,
+    /// ECDSA on P-384 with SHA-384.
+    ES384,
+    /// Ed25519.
+    EdDSA,
+    /// HMAC with SHA-256.
+    HS256,
+}
+
+/// Keys of one issuer.
+#[derive(Clone, Debug, Default)]
+pub struct KeySet {
+    keys: Vec<Key>,
+}
+
+/// One key and what it is for.
+#[derive(Clone, Debug)]
+pub struct Key {
+    id: Option<String>,
+    /// The only algorithm it may be used with, where the issuer says so.
+    algorithm: Option<Algorithm>,
+    material: Material,
+}
+
+/// What verifies.
+#[derive(Clone, Debug)]
+pub enum Material {
+    /// RSA or ECDSA: the host verifies.
+    Public(Family, PublicKey),
+    /// Ed25519.
+    Edwards(Box<ed25519_dalek::VerifyingKey>),
+    /// A shared secret.
+    Shared(SharedSecret),
+}
+
+/// The kind of a [`Material::Public`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// RSA.
+    Rsa,
+    /// ECDSA on this curve.
+    Ec(Curve),
+}
+
+/// HMAC-SHA256 under a secret, after its key schedule. Not printable on purpose.
+#[derive(Clone)]
+pub struct SharedSecret(Hmac<Sha256>);
+
+/// Why no key was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoKey {
+    /// The token names no key, and more than one would fit.
+    Ambiguous,
+    /// None has this id and serves this algorithm.
+    Unknown,
+}
+
+/// Why a JWK is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidJwk {
+    /// `alg` is none of ours, or does not go with `kty` and `crv`.
+    Algorithm,
+    /// A member is missing, mistyped or not base64url.
+    Member(&'static str),
+    /// It holds a private key or a shared secret.
+    Private,
+    /// `use` or `key_ops` says that it is not for verifying.
+    Purpose,
+    /// `kty` or `crv` is none of ours.
+    Kind,
+    /// Not a JSON object.
+    NotAnObject,
+    /// A modulus or exponent that is too small or too large, a point of low order or off the curve.
+    Weak,
+}
+
+/// Bounds of an RSA modulus, in bits: what RFC 7518 §3.3 asks for, and what BoringSSL verifies.
+pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// A shared secret is at least as long as the hash (RFC 7518 §3.2), in bytes.
+pub const MIN_SECRET: usize = 32;
+
+/// The longest `kid`, in bytes.
+pub const MAX_KID: usize = 256;
+
+/// Members that only a private or a symmetric key has (RFC 7518 §6).
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// Bytes of an RSA exponent: larger ones only slow verification down, and BoringSSL refuses them.
+const MAX_EXPONENT: usize = 4;
+
+// === impl Algorithm ===
+
+impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 7] =
+        [Self::RS256, Self::RS384, Self::RS512, Self::ES256, Self::ES384, Self::EdDSA, Self::HS256];
+
+    /// Reads an `alg`; `None` for `none` and whatever else is not ours. Case counts (RFC 7515 §4.1.1).
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == text)
+    }
+
+    /// As in `alg`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+            Self::HS256 => "HS256",
+        }
+    }
+
+    /// As the host knows it; `None` where it knows nothing of it.
+    pub const fn of_host(self) -> Option<signature::Algorithm> {
+        match self {
+            Self::RS256 => Some(signature::Algorithm::Rs256),
+            Self::RS384 => Some(signature::Algorithm::Rs384),
+            Self::RS512 => Some(signature::Algorithm::Rs512),
+            Self::ES256 => Some(signature::Algorithm::Es256),
+            Self::ES384 => Some(signature::Algorithm::Es384),
+            Self::EdDSA | Self::HS256 => None,
+        }
+    }
+}
+
+// === impl KeySet ===
+
+impl KeySet {
+    /// No key.
+    pub const fn empty() -> Self {
+        Self { keys: Vec::new() }
+    }
+
+    /// Adds a key. `false`: another key already answers to the same id and algorithm, and this one is left out.
+    pub fn insert(&mut self, key: Key) -> bool {
+        let taken = key.id.is_some()
+            && self.keys.iter().any(|known| {
+                known.id == key.id && Algorithm::ALL.iter().any(|alg| known.serves(*alg) && key.serves(*alg))
+            });
+        if !taken {
+            self.keys.push(key);
+        }
+        !taken
+    }
+
+    /// The key that a token asks for. One that names none is given a key only if no other would fit as well.
+    ///
+    /// # Errors
+    /// No key, or more than one.
+    pub fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&Key, NoKey> {
+        let mut fitting = self
+            .keys
+            .iter()
+            .filter(|key| key.serves(algorithm) && id.is_none_or(|id| key.id.as_deref() == Some(id)));
+        match (fitting.next(), fitting.next()) {
+            (Some(key), None) => Ok(key),
+            (Some(_), Some(_)) => Err(NoKey::Ambiguous),
+            (None, _) => Err(NoKey::Unknown),
+        }
+    }
+
+    /// How many keys there are.
+    pub const fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Whether any key serves this algorithm.
+    pub fn serves(&self, algorithm: Algorithm) -> bool {
+        self.keys.iter().any(|key| key.serves(algorithm))
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    /// Reads one JWK. Members that we do not know are ignored (RFC 7517 §4).
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn from_jwk(jwk: &Json) -> Result<Self, InvalidJwk> {
+        let Json::Object(jwk) = jwk else { return Err(InvalidJwk::NotAnObject) };
+        if PRIVATE.iter().any(|name| jwk.contains_key(*name)) {
+            return Err(InvalidJwk::Private);
+        }
+        let purpose = text(jwk, "use")?.is_none_or(|purpose| purpose == "sig") && may_verify(jwk)?;
+        if !purpose {
+            return Err(InvalidJwk::Purpose);
+        }
+        let material = match (text(jwk, "kty")?.unwrap_or_default(), text(jwk, "crv")?) {
+            ("RSA", _) => rsa(jwk)?,
+            ("EC", Some("P-256")) => ec(jwk, Curve::P256, 32)?,
+            ("EC", Some("P-384")) => ec(jwk, Curve::P384, 48)?,
+            ("OKP", Some("Ed25519")) => edwards(jwk)?,
+            _ => return Err(InvalidJwk::Kind),
+        };
+        let algorithm = match text(jwk, "alg")? {
+            Some(name) => Some(Algorithm::parse(name).ok_or(InvalidJwk::Algorithm)?),
+            None => None,
+        };
+        if algorithm.is_some_and(|algorithm| !material.suits(algorithm)) {
+            return Err(InvalidJwk::Algorithm);
+        }
+        let id = text(jwk, "kid")?.map(str::to_owned);
+        if id.as_ref().is_some_and(|id| id.len() > MAX_KID) {
+            return Err(InvalidJwk::Member("kid"));
+        }
+        Ok(Self { id, algorithm, material })
+    }
+
+    /// A shared secret, which is for HS256 alone.
+    pub fn shared(id: &str, secret: &Secret) -> Self {
+        // INVARIANT: HMAC takes keys of any length (RFC 2104 §2), so that the other branch is never taken
+        let mac = Hmac::new_from_slice(secret.expose()).unwrap_or_else(|_| Hmac::new(&Default::default()));
+        Self {
+            id: Some(id.to_owned()),
+            algorithm: Some(Algorithm::HS256),
+            material: Material::Shared(SharedSecret(mac)),
+        }
+    }
+
+    /// How tokens name it.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// What verifies.
+    pub const fn material(&self) -> &Material {
+        &self.material
+    }
+
+    /// Whether it verifies signatures of this algorithm.
+    pub fn serves(&self, algorithm: Algorithm) -> bool {
+        self.algorithm.is_none_or(|only| only == algorithm) && self.material.suits(algorithm)
+    }
+}
+
+// === impl Material ===
+
+impl Material {
+    /// Whether the algorithm is one of its kind. There is no other place that pairs the two.
+    const fn suits(&self, algorithm: Algorithm) -> bool {
+        matches!(
+            (self, algorithm),
+            (Self::Public(Family::Rsa, _), Algorithm::RS256 | Algorithm::RS384 | Algorithm::RS512)
+                | (Self::Public(Family::Ec(Curve::P256), _), Algorithm::ES256)
+                | (Self::Public(Family::Ec(Curve::P384), _), Algorithm::ES384)
+                | (Self::Edwards(_), Algorithm::EdDSA)
+                | (Self::Shared(_), Algorithm::HS256)
+        )
+    }
+}
+
+// === impl SharedSecret ===
+
+impl SharedSecret {
+    /// Whether `mac` is right; takes the same time wherever the two differ.
+    pub fn is_mac(&self, text: &[u8], mac: &[u8]) -> bool {
+        self.0.clone().chain_update(text).verify_slice(mac).is_ok()
+    }
+}
+
+impl fmt::Debug for SharedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedSecret(..)")
+    }
+}
+
+// === impl InvalidJwk ===
+
+impl fmt::Display for InvalidJwk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Algorithm => f.write_str("`alg` is not built, or does not go with the kind of key"),
+            Self::Member(name) => write!(f, "`{name}` is missing or malformed"),
+            Self::Private => f.write_str("it holds a private key or a shared secret"),
+            Self::Purpose => f.write_str("`use` or `key_ops` says that it is not for verifying signatures"),
+            Self::Kind => f.write_str("`kty` or `crv` is not built"),
+            Self::NotAnObject => f.write_str("it is not an object"),
+            Self::Weak => f.write_str("it is too weak, too large, or not a point of its curve"),
+        }
+    }
+}
+
+/// A member that is a text where it is there.
+fn text<'a>(jwk: &'a Map<String, Json>, name: &'static str) -> Result<Option<&'a str>, InvalidJwk> {
+    match jwk.get(name) {
+        None => Ok(None),
+        Some(Json::String(text)) => Ok(Some(text)),
+        Some(_) => Err(InvalidJwk::Member(name)),
+    }
+}
+
+/// Whether `key_ops` allows it (RFC 7517 §4.3); duplicates are malformed.
+fn may_verify(jwk: &Map<String, Json>) -> Result<bool, InvalidJwk> {
+    const NAME: &str = "key_ops";
+    let Some(operations) = jwk.get(NAME) else { return Ok(true) };
+    let Json::Array(operations) = operations else { return Err(InvalidJwk::Member(NAME)) };
+    let doubled = operations.iter().enumerate().any(|(at, one)| operations.iter().take(at).any(|o| o == one));
+    if doubled || !operations.iter().all(Json::is_string) {
+        return Err(InvalidJwk::Member(NAME));
+    }
+    Ok(operations.iter().any(|operation| operation == "verify"))
+}
+
+/// A member in base64url.
+fn bytes(jwk: &Map<String, Json>, name: &'static str) -> Result<Vec<u8>, InvalidJwk> {
+    text(jwk, name)?.and_then(|text| base64url(text.as_bytes())).ok_or(InvalidJwk::Member(name))
+}
+
+fn rsa(jwk: &Map<String, Json>) -> Result<Material, InvalidJwk> {
+    let (modulus, exponent) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
+    for (name, number) in [("n", &modulus), ("e", &exponent)] {
+        // Base64urlUInt has no leading zeros (RFC 7518 §2)
+        if number.first().is_none_or(|first| *first == 0) {
+            return Err(InvalidJwk::Member(name));
+        }
+    }
+    let leading = modulus.first().map_or(8, |first| first.leading_zeros());
+    let bits = modulus.len().saturating_mul(8).saturating_sub(usize::try_from(leading).unwrap_or(8));
+    let odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
+    let value =
+        exponent.iter().fold(0_u64, |value, byte| value.saturating_mul(256).saturating_add((*byte).into()));
+    let strong = RSA_BITS.contains(&bits)
+        && odd(&modulus)
+        && odd(&exponent)
+        && exponent.len() <= MAX_EXPONENT
+        && value >= 65_537;
+    if !strong {
+        return Err(InvalidJwk::Weak);
+    }
+    Ok(Material::Public(Family::Rsa, PublicKey::rsa(&modulus, &exponent)))
+}
+
+fn ec(jwk: &Map<String, Json>, curve: Curve, length: usize) -> Result<Material, InvalidJwk> {
+    let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
+    for (name, coordinate) in [("x", &x), ("y", &y)] {
+        // full size of a coordinate (RFC 7518 §6.2.1.2)
+        if coordinate.len() != length {
+            return Err(InvalidJwk::Member(name));
+        }
+    }
+    // Whether the point is on the curve is checked with each signature, by the host and by software alike.
+    Ok(Material::Public(Family::Ec(curve), PublicKey::ec(curve, &x, &y)))
+}
+
+fn edwards(jwk: &Map<String, Json>) -> Result<Material, InvalidJwk> {
+    let x: [u8; 32] = bytes(jwk, "x")?.try_into().map_err(|_| InvalidJwk::Member("x"))?;
+    let key = ed25519_dalek::VerifyingKey::from_bytes(&x).map_err(|_| InvalidJwk::Weak)?;
+    // A point of low order verifies signatures that nobody made, and a second spelling of a point is a second key.
+    if key.is_weak() || key.to_edwards().compress().to_bytes() != x {
+        return Err(InvalidJwk::Weak);
+    }
+    Ok(Material::Edwards(Box::new(key)))
+}

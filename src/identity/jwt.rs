@@ -1,0 +1,304 @@
+//! A token becomes an [`Identity`], or a reason why not (RFC 7519, RFC 7515, RFC 8725).
+//!
+//! [`Tokens::verify`] owns the order. What costs least comes first, and no signature work is done for a token that
+//! would be refused anyway:
+//!
+//! ```text
+//! size ▶ already verified? ▶ three parts ▶ header ▶ claims ▶ issuer ▶ algorithm ▶ audience ▶ times ▶ key ▶ signature
+//! ```
+//!
+//! Nothing that a token says chooses what is trusted: it only selects among configured issuers, algorithms and keys.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+
+use crate::config::faults::Faults;
+use crate::host::signature::SignatureCheck;
+use crate::host::{Host, HostError};
+use crate::identity::jwks::{Algorithm, Key, Material, NoKey};
+use crate::identity::spec::{AuthenticationSpec, ConsumerSpec, SignaturesSpec};
+use crate::identity::{AuthenticationError, Identity};
+use crate::time::UnixTime;
+
+pub mod cache;
+pub mod claims;
+pub mod provider;
+pub mod token;
+
+use cache::Verified;
+use claims::Times;
+use provider::Provider;
+use token::Token;
+
+/// Configured issuers and how their tokens are verified.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens {
+    providers: Vec<Provider>,
+    /// Which provider has an issuer.
+    issuers: HashMap<String, usize>,
+    max_bytes: usize,
+    signatures: SignaturesSpec,
+}
+
+/// What a verified token gave.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// Who it is.
+    pub identity: Rc<Identity>,
+    /// When it holds.
+    pub times: Times,
+    provider: usize,
+}
+
+/// Why a token is refused: facts, never the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenError {
+    /// `alg` is not one that the provider lists. `None`: not one of ours, such as `none`.
+    AlgorithmRefused {
+        /// What the token says.
+        algorithm: Option<Algorithm>,
+    },
+    /// None of the provider's audiences.
+    AudienceRefused,
+    /// A claim is missing.
+    ClaimMissing {
+        /// Its name in the configuration or the standard.
+        claim: String,
+    },
+    /// A claim has the wrong type or an impossible value.
+    ClaimInvalid {
+        /// Its name in the configuration or the standard.
+        claim: String,
+    },
+    /// It is over.
+    Expired {
+        /// `exp`.
+        at: UnixTime,
+        /// The clock.
+        now: UnixTime,
+    },
+    /// A header parameter that is not allowed, missing or mistyped.
+    HeaderRefused {
+        /// Its name.
+        parameter: &'static str,
+    },
+    /// It was issued in the future.
+    IssuedLater {
+        /// `iat`.
+        at: UnixTime,
+        /// The clock.
+        now: UnixTime,
+    },
+    /// No provider has this issuer.
+    IssuerUnknown,
+    /// No key fits.
+    KeyUnknown,
+    /// More than one key fits and the token names none.
+    KeyAmbiguous,
+    /// It lives longer than the provider allows.
+    LivesTooLong,
+    /// Not three parts of base64url with JSON objects in the first two.
+    Malformed,
+    /// Not valid yet.
+    NotYetValid {
+        /// `nbf`.
+        at: UnixTime,
+        /// The clock.
+        now: UnixTime,
+    },
+    /// The signature is not the key's.
+    SignatureWrong,
+    /// Larger than a token may be.
+    TooLarge,
+    /// `typ` is not that of an access token.
+    TypeRefused,
+    /// The host could not check the signature, which says nothing about the token.
+    Unverifiable(HostError),
+}
+
+/// Most providers of a document.
+pub const MAX_PROVIDERS: usize = 64;
+
+// === impl Tokens ===
+
+impl Tokens {
+    /// Compiles `authentication.jwt` and what `consumers` say of tokens. The result may only be used when no fault
+    /// was added.
+    pub fn compile(
+        consumers: &[ConsumerSpec],
+        authentication: &AuthenticationSpec,
+        max_bytes: usize,
+        environment: &dyn Fn(&str) -> Option<String>,
+        faults: &mut Faults,
+    ) -> Self {
+        let spec = &authentication.jwt;
+        let providers = provider::compile(&spec.providers, consumers, environment, faults);
+        if spec.signatures == SignaturesSpec::HostOrWasm && !cfg!(feature = "fallback") {
+            faults.at(
+                "/authentication/jwt/signatures",
+                "this build of the filter cannot verify RSA and ECDSA itself",
+                "write `host`, or build the filter with the feature `fallback`",
+            );
+        }
+        let issuers =
+            providers.iter().enumerate().map(|(index, one)| (one.issuer().to_owned(), index)).collect();
+        Self { providers, issuers, max_bytes, signatures: spec.signatures }
+    }
+
+    /// Whether any provider is configured.
+    pub const fn is_configured(&self) -> bool {
+        !self.providers.is_empty()
+    }
+
+    /// Who presents this token.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn authenticate(
+        &self,
+        presented: &[u8],
+        verified: &RefCell<Verified>,
+        host: &dyn Host,
+    ) -> Result<Rc<Identity>, AuthenticationError> {
+        self.verify(presented, verified, host).map_err(AuthenticationError::from)
+    }
+
+    /// The order of all checks. Each of them is the only one of its kind.
+    ///
+    /// # Errors
+    /// The first check that failed.
+    pub fn verify(
+        &self,
+        presented: &[u8],
+        verified: &RefCell<Verified>,
+        host: &dyn Host,
+    ) -> Result<Rc<Identity>, TokenError> {
+        let now = host.unix_time();
+        if presented.len() > self.max_bytes {
+            return Err(TokenError::TooLarge);
+        }
+        let digest: [u8; 32] = Sha256::digest(presented).into();
+        let known = verified.borrow_mut().find(&digest, now);
+        if let Some(known) = known {
+            // The signature stays right; the time goes on.
+            let provider = self.providers.get(known.provider).ok_or(TokenError::IssuerUnknown)?;
+            known.times.check(provider.clock_skew(), now)?;
+            return Ok(known.identity);
+        }
+        let passed = self.verify_afresh(presented, now, host)?;
+        verified.borrow_mut().insert(digest, passed.clone(), now);
+        Ok(passed.identity)
+    }
+
+    fn verify_afresh(&self, presented: &[u8], now: UnixTime, host: &dyn Host) -> Result<Passed, TokenError> {
+        let token = Token::read(presented)?;
+        let claims = claims::Claims::read(&token.payload)?;
+        let index = *self.issuers.get(claims.issuer()).ok_or(TokenError::IssuerUnknown)?;
+        let provider = self.providers.get(index).ok_or(TokenError::IssuerUnknown)?;
+        let algorithm = token
+            .algorithm
+            .filter(|algorithm| provider.accepts(*algorithm))
+            .ok_or(TokenError::AlgorithmRefused { algorithm: token.algorithm })?;
+        provider.check_audience(&claims)?;
+        provider.check_times(claims.times(), now)?;
+        let key = provider.keys().find(token.key_id.as_deref(), algorithm).map_err(TokenError::from)?;
+        self.check_signature(&token, algorithm, key, host)?;
+        let identity = Rc::new(provider.identity(&claims)?);
+        Ok(Passed { identity, times: *claims.times(), provider: index })
+    }
+
+    /// The key decides how: a key of one kind cannot be used as another.
+    fn check_signature(
+        &self,
+        token: &Token<'_>,
+        algorithm: Algorithm,
+        key: &Key,
+        host: &dyn Host,
+    ) -> Result<(), TokenError> {
+        let right = match key.material() {
+            Material::Shared(secret) => secret.is_mac(token.signing_input, &token.signature),
+            Material::Edwards(key) => {
+                // strict: neither the point of the signature nor the key may be of low order (RFC 8032 §5.1.7)
+                ed25519_dalek::Signature::from_slice(&token.signature)
+                    .is_ok_and(|signature| key.verify_strict(token.signing_input, &signature).is_ok())
+            }
+            Material::Public(_, key) => {
+                // INVARIANT: `find` gave a key that serves the algorithm, and public keys serve the host's alone
+                let algorithm = algorithm.of_host().ok_or(TokenError::KeyUnknown)?;
+                let check =
+                    SignatureCheck { algorithm, key, text: token.signing_input, signature: &token.signature };
+                self.check_publicly(&check, host)?
+            }
+        };
+        if right { Ok(()) } else { Err(TokenError::SignatureWrong) }
+    }
+
+    fn check_publicly(&self, check: &SignatureCheck<'_>, host: &dyn Host) -> Result<bool, TokenError> {
+        match (host.verify_signature(check), self.signatures) {
+            (Ok(right), _) => Ok(right),
+            #[cfg(feature = "fallback")]
+            (Err(_), SignaturesSpec::HostOrWasm) => Ok(crate::host::signature::software::verify(check)),
+            (Err(error), _) => Err(TokenError::Unverifiable(error)),
+        }
+    }
+}
+
+// === impl TokenError ===
+
+impl From<NoKey> for TokenError {
+    fn from(error: NoKey) -> Self {
+        match error {
+            NoKey::Ambiguous => Self::KeyAmbiguous,
+            NoKey::Unknown => Self::KeyUnknown,
+        }
+    }
+}
+
+impl From<TokenError> for AuthenticationError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Expired { .. } => Self::Expired,
+            TokenError::Unverifiable(_) => Self::Unavailable,
+            _ => Self::Invalid,
+        }
+    }
+}
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlgorithmRefused { algorithm: Some(algorithm) } => {
+                write!(f, "the issuer is not trusted with `{}`", algorithm.name())
+            }
+            Self::AlgorithmRefused { algorithm: None } => f.write_str("`alg` is none of ours"),
+            Self::AudienceRefused => f.write_str("it is for another audience"),
+            Self::ClaimMissing { claim } => write!(f, "the claim `{claim}` is missing"),
+            Self::ClaimInvalid { claim } => write!(f, "the claim `{claim}` has the wrong type"),
+            Self::Expired { at, now } => write!(f, "expired at {at}, it is {now}"),
+            Self::HeaderRefused { parameter } => write!(f, "the header parameter `{parameter}` is refused"),
+            Self::IssuedLater { at, now } => write!(f, "issued at {at}, it is {now}"),
+            Self::IssuerUnknown => f.write_str("no provider has its issuer"),
+            Self::KeyUnknown => f.write_str("no key of the issuer fits"),
+            Self::KeyAmbiguous => f.write_str("more than one key fits, and it names none"),
+            Self::LivesTooLong => f.write_str("it lives longer than `max_lifetime`"),
+            Self::Malformed => f.write_str("it is not three parts of base64url around JSON objects"),
+            Self::NotYetValid { at, now } => write!(f, "not valid before {at}, it is {now}"),
+            Self::SignatureWrong => f.write_str("the signature is wrong"),
+            Self::TooLarge => f.write_str("it is larger than `bounds.token_bytes`"),
+            Self::TypeRefused => f.write_str("`typ` is not that of an access token"),
+            Self::Unverifiable(error) => write!(f, "the host cannot check the signature: {error:?}"),
+        }
+    }
+}
+
+/// Strict base64url (RFC 7515 §2): no padding, no white space, and no second spelling of the same bytes, which unused
+/// bits of the last letter would allow.
+pub fn base64url(text: &[u8]) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
+}

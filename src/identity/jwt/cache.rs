@@ -1,0 +1,152 @@
+//! Tokens that were verified a short while ago, by their digest.
+//!
+//! A signature costs tens of microseconds and a look-up one. The cache belongs to one worker and one configuration, so
+//! that an entry ends with either. It has two generations: when the young one is full it becomes the old one, and what
+//! the old one held is forgotten; what is still in use is carried over. Every step takes constant time.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::time::Duration;
+
+use siphasher::sip::SipHasher13;
+
+use crate::identity::jwt::Passed;
+use crate::time::UnixTime;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Hashed with a fixed key: only digests of tokens with a right signature get in.
+    young: Generation,
+    old: Generation,
+    max: usize,
+}
+
+type Generation = HashMap<[u8; 32], Entry, BuildHasherDefault<SipHasher13>>;
+
+#[derive(Clone, Debug)]
+struct Entry {
+    passed: Passed,
+    since: UnixTime,
+}
+
+/// How long a verified token is believed without looking at its signature again.
+pub const MAX_AGE: Duration = Duration::from_secs(300);
+
+// === impl Verified ===
+
+impl Verified {
+    /// Holds at most `max` tokens.
+    pub fn new(max: usize) -> Self {
+        Self { max, ..Self::default() }
+    }
+
+    /// What a token gave when it was verified. The caller checks its times, which may be over by now.
+    pub(super) fn find(&mut self, digest: &[u8; 32], now: UnixTime) -> Option<Passed> {
+        let is_old = !self.young.contains_key(digest);
+        let entry = self.young.get(digest).or_else(|| self.old.get(digest))?.clone();
+        // A clock that was set back makes no entry younger.
+        if now < entry.since || now >= entry.since.plus(MAX_AGE) {
+            self.young.remove(digest);
+            self.old.remove(digest);
+            return None;
+        }
+        let passed = entry.passed.clone();
+        if is_old {
+            self.put(*digest, entry);
+        }
+        Some(passed)
+    }
+
+    /// Remembers a token that was verified now.
+    pub(super) fn insert(&mut self, digest: [u8; 32], passed: Passed, now: UnixTime) {
+        self.put(digest, Entry { passed, since: now });
+    }
+
+    fn put(&mut self, digest: [u8; 32], entry: Entry) {
+        // each generation has half of the places
+        let half = self.max >> 1;
+        if half == 0 {
+            return;
+        }
+        if self.young.len() >= half {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.old.remove(&digest);
+        self.young.insert(digest, entry);
+    }
+
+    /// Tokens that are held.
+    pub fn len(&self) -> usize {
+        self.young.len().saturating_add(self.old.len())
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::identity::Identity;
+    use crate::identity::jwt::claims::Times;
+
+    fn passed() -> Passed {
+        let times = Times { expires: at(10_000), not_before: None, issued: None };
+        Passed { identity: Rc::new(Identity::anonymous()), times, provider: 0 }
+    }
+
+    fn at(seconds: i64) -> UnixTime {
+        UnixTime::from_millis(seconds.saturating_mul(1000))
+    }
+
+    fn digest(number: u32) -> [u8; 32] {
+        let mut digest = [0; 32];
+        digest[..4].copy_from_slice(&number.to_le_bytes());
+        digest
+    }
+
+    #[test]
+    fn a_token_is_believed_for_five_minutes() {
+        let mut cache = Verified::new(10);
+        cache.insert(digest(1), passed(), at(1000));
+        assert!(cache.find(&digest(1), at(1299)).is_some());
+        assert!(cache.find(&digest(2), at(1299)).is_none());
+        assert!(cache.find(&digest(1), at(1300)).is_none());
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn being_used_makes_no_token_younger() {
+        let mut cache = Verified::new(2);
+        cache.insert(digest(1), passed(), at(1000));
+        cache.insert(digest(2), passed(), at(1100));
+        assert!(cache.find(&digest(1), at(1200)).is_some());
+        assert!(cache.find(&digest(1), at(1300)).is_none());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_ends_an_entry() {
+        let mut cache = Verified::new(10);
+        cache.insert(digest(1), passed(), at(1000));
+        assert!(cache.find(&digest(1), at(999)).is_none());
+    }
+
+    #[test]
+    fn there_are_never_more_than_allowed_and_what_is_used_stays() {
+        for max in [0, 1, 2, 7, 100] {
+            let mut cache = Verified::new(max);
+            for number in 0..1000 {
+                cache.insert(digest(number), passed(), at(1000));
+                if max >= 4 {
+                    assert!(cache.find(&digest(0), at(1000)).is_some(), "{max} {number}");
+                }
+                assert!(cache.len() <= max, "{max}: {}", cache.len());
+            }
+        }
+    }
+}
