@@ -196,6 +196,19 @@ impl<'de> serde::Deserialize<'de> for Members {
     }
 }
 
+/// A number that the naive reader cannot hold, and that the scan skips: `1e309` is JSON all the same.
+fn is_out_of_range(body: &str) -> bool {
+    serde_json::from_str::<Json>(body)
+        .is_err_and(|error| error.to_string().starts_with("number out of range"))
+}
+
+#[test]
+fn a_number_too_large_for_a_reader_is_a_number() {
+    let body = br#"{"model" : "m","" : 1E000000000309}"#;
+    assert!(is_out_of_range(std::str::from_utf8(body).unwrap()));
+    assert_eq!(model(body), Ok(String::from("m")));
+}
+
 fn naive(body: &str) -> Result<String, BodyError> {
     let Members(members) = serde_json::from_str(body).map_err(|_| BodyError::Malformed)?;
     let named: Vec<_> = members.iter().filter(|(name, _)| name.to_lowercase() == "model").collect();
@@ -222,8 +235,11 @@ proptest! {
         let mut bytes = body.into_bytes();
         let index = index.index(bytes.len());
         bytes[index] = byte;
-        if let Ok(found) = model(&bytes) {
-            prop_assert_eq!(naive(std::str::from_utf8(&bytes).unwrap()), Ok(found));
+        let text = String::from_utf8_lossy(&bytes);
+        if let Ok(found) = model(&bytes)
+            && !is_out_of_range(&text)
+        {
+            prop_assert_eq!(naive(&text), Ok(found));
         }
     }
 
