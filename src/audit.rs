@@ -27,8 +27,8 @@ pub mod digest;
 pub mod event;
 pub mod export;
 pub mod queue;
-#[cfg(any(test, feature = "cli"))]
+#[cfg(any(test, feature = "cases"))]
 pub mod sealed;
 pub mod spec;
-#[cfg(any(test, feature = "cli"))]
+#[cfg(any(test, feature = "cases"))]
 pub mod verify;

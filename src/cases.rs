@@ -37,8 +37,10 @@
 
 pub mod check;
 pub mod file;
+pub mod files;
 pub mod gate;
 
 pub use check::{Observed, Seen};
 pub use file::{Case, CaseFile};
+pub use files::{Disk, Files};
 pub use gate::Gate;

@@ -30,7 +30,7 @@ pub enum Format {
     /// As Envoy and Istio deliver it: JSON text, or a protobuf Struct.
     Plugin,
     /// As people write it.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "cases")]
     Yaml,
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::time::{Monotonic, UnixTime};
 
-#[cfg(any(test, feature = "cli"))]
+#[cfg(any(test, feature = "cases"))]
 pub mod fake;
 pub mod signature;
 

@@ -19,7 +19,7 @@
 //! The core asks the proxy through [`host::Host`] alone and compiles without proxy-wasm.
 
 pub mod audit;
-#[cfg(feature = "cli")]
+#[cfg(feature = "cases")]
 pub mod cases;
 pub mod config;
 pub mod credentials;

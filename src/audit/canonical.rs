@@ -247,7 +247,7 @@ impl Tree {
 
     /// The canonical bytes; where in them the member `name` is, with the comma after it; and where a member
     /// `absent` would go, with the comma after it. Both must have a member behind them.
-    #[cfg(any(test, feature = "cli"))]
+    #[cfg(any(test, feature = "cases"))]
     pub fn canonical_around(&self, name: &str, absent: &str) -> (Vec<u8>, std::ops::Range<usize>, usize) {
         let Self::Object(members) = self else { return (self.canonical(), 0..0, 0) };
         let mut writer = Canonical::with_capacity(1024);

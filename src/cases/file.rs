@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use super::files::{self, Disk, Files};
 use crate::config::tree::{Kind, Node, Tree};
 use crate::config::values;
 
@@ -200,29 +201,33 @@ pub struct Body {
 // === impl CaseFile ===
 
 impl CaseFile {
+    /// Every case file under a folder of this machine.
+    ///
+    /// # Errors
+    /// As [`Self::all_of`].
+    pub fn all(folder: &Path) -> Result<Vec<Self>, String> {
+        Self::all_of(&Disk, folder)
+    }
+
     /// Every case file under a folder, in the order of their names. The folder `config` holds none.
     ///
     /// # Errors
     /// The first file that cannot be read, with its place.
-    pub fn all(folder: &Path) -> Result<Vec<Self>, String> {
-        let mut paths = Vec::new();
-        collect(folder, &mut paths)?;
-        paths.sort();
-        paths.iter().map(|path| Self::read(folder, path)).collect()
+    pub fn all_of(files: &dyn Files, folder: &Path) -> Result<Vec<Self>, String> {
+        let paths = files::below(files, folder)?;
+        paths.iter().map(|path| Self::read(files, folder, path)).collect()
     }
 
-    fn read(folder: &Path, path: &Path) -> Result<Self, String> {
+    fn read(files: &dyn Files, folder: &Path, path: &Path) -> Result<Self, String> {
         let name = path.strip_prefix(folder).unwrap_or(path).display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
+        let bytes = files.read(path)?;
         let tree = Tree::from_yaml(&bytes).map_err(|faults| format!("{name}: {faults:?}"))?;
         if let Some((line, member)) = duplicate(tree.root()) {
             return Err(format!("{name}:{line}: `{member}` twice"));
         }
         let spec: FileSpec =
             serde_json::from_value(tree.to_json()).map_err(|error| format!("{name}: {error}"))?;
-        let config = path.parent().unwrap_or(folder).join(spec.config);
-        let config =
-            config.canonicalize().map_err(|error| format!("{name}: {}: {error}", config.display()))?;
+        let config = files::without_dots(&path.parent().unwrap_or(folder).join(spec.config));
         for case in &spec.cases {
             case.check().map_err(|error| format!("{name}: `{}`: {error}", case.note))?;
         }
@@ -406,19 +411,6 @@ fn loopback() -> String {
 
 fn example_host() -> String {
     "models.example".to_owned()
-}
-
-fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), String> {
-    let entries = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if path.is_dir() && entry.file_name() != "config" {
-            collect(&path, paths)?;
-        } else if path.extension().is_some_and(|extension| extension == "yaml") {
-            paths.push(path);
-        }
-    }
-    Ok(())
 }
 
 /// The first member that is written twice, since the later one would silently win.

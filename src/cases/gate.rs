@@ -1,15 +1,20 @@
-//! A configuration becomes a gate whose secrets were made for this run: for each API key that the document lists by
+//! A configuration becomes a gate whose secrets were made for this run, or from a seed: for each API key that the document lists by
 //! its id a new key, its digest written in place of the documented one, and a value for each variable that it names.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "cli")]
 use std::path::Path;
 
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 
 use crate::audit::chain::hex;
 use crate::config::tree::Tree;
 use crate::identity::api_key::{ApiKey, RANDOM_BYTES};
 use crate::identity::secret::Secret;
+
+/// What all secrets of a gate are made from.
+pub type Seed = [u8; 32];
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -20,31 +25,51 @@ pub struct Gate {
     pub keys: BTreeMap<String, String>,
     /// Variables of the VM.
     pub environment: BTreeMap<String, String>,
+    seed: Seed,
 }
 
 // === impl Gate ===
 
 impl Gate {
-    /// Reads a configuration in YAML and makes its secrets.
+    /// Reads a configuration in YAML and makes secrets that nobody else has.
     ///
     /// # Errors
     /// What cannot be read. What the document means is the filter's to judge.
+    #[cfg(feature = "cli")]
     pub fn read(config: &Path) -> Result<Self, String> {
         let bytes = std::fs::read(config).map_err(|error| format!("{}: {error}", config.display()))?;
-        let tree = Tree::from_yaml(&bytes).map_err(|faults| format!("{}: {faults:?}", config.display()))?;
-        Self::of(tree.to_json())
+        Self::parse(&bytes, random()?).map_err(|error| format!("{}: {error}", config.display()))
     }
 
-    /// Makes the secrets of a document.
+    /// Makes secrets of a document that nobody else has.
     ///
     /// # Errors
     /// A key whose id is none, or no randomness.
+    #[cfg(feature = "cli")]
     pub fn of(document: Json) -> Result<Self, String> {
-        let mut gate = Self { document, keys: BTreeMap::new(), environment: BTreeMap::new() };
+        Self::seeded(document, random()?)
+    }
+
+    /// Reads a configuration in YAML and makes the secrets of a seed.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub fn parse(yaml: &[u8], seed: Seed) -> Result<Self, String> {
+        let tree = Tree::from_yaml(yaml).map_err(|faults| format!("{faults:?}"))?;
+        Self::seeded(tree.to_json(), seed)
+    }
+
+    /// Makes the secrets of a document: the same seed, the same secrets.
+    ///
+    /// # Errors
+    /// A key whose id is none.
+    pub fn seeded(document: Json, seed: Seed) -> Result<Self, String> {
+        let mut gate = Self { document, keys: BTreeMap::new(), environment: BTreeMap::new(), seed };
         let mut names = Vec::new();
         variables(&gate.document, &mut names);
         for name in names {
-            gate.environment.insert(name, secret()?);
+            let value = hex(&gate.derived::<32>(&format!("env {name}")));
+            gate.environment.insert(name, value);
         }
         let peppers = peppers(&gate.document);
         let mut document = std::mem::take(&mut gate.document);
@@ -56,7 +81,7 @@ impl Gate {
             .flatten();
         for spec in keys {
             let id = spec.get("id").and_then(Json::as_str).unwrap_or_default().to_owned();
-            let key = key(&id)?;
+            let key = gate.key(&id, "right")?;
             let documented = spec.get("digest").and_then(Json::as_str).unwrap_or_default();
             let pepper = documented.strip_prefix("hmac-sha256:").and_then(|rest| rest.split(':').next());
             let digest = match pepper {
@@ -101,7 +126,7 @@ impl Gate {
         let (kind, rest) = word.split_once('.').unwrap_or((word, ""));
         match kind {
             "key" => Ok(known(rest)?.clone().into_bytes()),
-            "wrong" => known(rest).and_then(|_| Ok(key(rest)?.expose().as_bytes().to_vec())),
+            "wrong" => known(rest).and_then(|_| Ok(self.key(rest, "wrong")?.expose().as_bytes().to_vec())),
             "typo" => {
                 let mut key = known(rest)?.clone().into_bytes();
                 if let Some(last) = key.last_mut() {
@@ -109,7 +134,7 @@ impl Gate {
                 }
                 Ok(key)
             }
-            "stranger" => Ok(key("stranger")?.expose().as_bytes().to_vec()),
+            "stranger" => Ok(self.key("stranger", "right")?.expose().as_bytes().to_vec()),
             "bytes" => unhex(rest).ok_or_else(unknown),
             "repeat" => {
                 let (times, text) = rest.split_once('.').ok_or_else(unknown)?;
@@ -117,6 +142,32 @@ impl Gate {
             }
             _ => Err(unknown()),
         }
+    }
+
+    /// The key with this id for one purpose. The first random bytes choose the id's digits, so any id can be asked for.
+    fn key(&self, id: &str, purpose: &str) -> Result<ApiKey, String> {
+        let mut random = self.derived::<{ RANDOM_BYTES * 2 }>(&format!("{purpose} key {id}"));
+        for (to, digit) in random.iter_mut().zip(id.bytes()) {
+            *to = match digit {
+                b'0'..=b'9' => digit.wrapping_sub(b'0'),
+                b'a'..=b'z' => digit.wrapping_sub(b'a').wrapping_add(10),
+                _ => return Err(format!("`{id}` is not the id of a key")),
+            };
+        }
+        let key = ApiKey::generate(&random).map_err(|error| format!("{error:?}"))?;
+        if key.id().to_string() == id { Ok(key) } else { Err(format!("`{id}` is not the id of a key")) }
+    }
+
+    /// Bytes that nobody can tell without the seed, different for each purpose.
+    fn derived<const N: usize>(&self, purpose: &str) -> [u8; N] {
+        let mut bytes = [0; N];
+        for (part, number) in bytes.chunks_mut(32).zip(0_u8..) {
+            let digest = Sha256::new().chain_update(self.seed).chain_update([number]).chain_update(purpose);
+            for (to, from) in part.iter_mut().zip(digest.finalize()) {
+                *to = from;
+            }
+        }
+        bytes
     }
 
     /// A secret of this gate that `bytes` show, by its public part. Nothing that leaves may show one.
@@ -128,25 +179,11 @@ impl Gate {
     }
 }
 
-/// A new key with this id. The first random bytes choose the id's digits, so any id can be asked for.
-fn key(id: &str) -> Result<ApiKey, String> {
-    let mut random = [0; RANDOM_BYTES * 2];
-    getrandom::fill(&mut random).map_err(|error| error.to_string())?;
-    for (to, digit) in random.iter_mut().zip(id.bytes()) {
-        *to = match digit {
-            b'0'..=b'9' => digit.wrapping_sub(b'0'),
-            b'a'..=b'z' => digit.wrapping_sub(b'a').wrapping_add(10),
-            _ => return Err(format!("`{id}` is not the id of a key")),
-        };
-    }
-    let key = ApiKey::generate(&random).map_err(|error| format!("{error:?}"))?;
-    if key.id().to_string() == id { Ok(key) } else { Err(format!("`{id}` is not the id of a key")) }
-}
-
-fn secret() -> Result<String, String> {
-    let mut random = [0; 32];
-    getrandom::fill(&mut random).map_err(|error| error.to_string())?;
-    Ok(hex(&random))
+#[cfg(feature = "cli")]
+fn random() -> Result<Seed, String> {
+    let mut seed = Seed::default();
+    getrandom::fill(&mut seed).map_err(|error| error.to_string())?;
+    Ok(seed)
 }
 
 /// Every name under the word `env`, whose value is the name of a variable.

@@ -16,7 +16,7 @@ use crate::config::Format;
 use crate::config::faults::{Fault, Faults};
 
 mod wire;
-#[cfg(feature = "cli")]
+#[cfg(feature = "cases")]
 mod yaml;
 
 #[cfg(test)]
@@ -89,7 +89,7 @@ impl Tree {
         match format {
             Format::Json => Self::from_json(bytes),
             Format::Plugin => Self::from_plugin(bytes),
-            #[cfg(feature = "cli")]
+            #[cfg(feature = "cases")]
             Format::Yaml => Self::from_yaml(bytes),
         }
     }
@@ -140,7 +140,7 @@ impl Tree {
     ///
     /// # Errors
     /// One fault: where the text stops being YAML that has one reading.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "cases")]
     pub fn from_yaml(bytes: &[u8]) -> Result<Self, Faults> {
         within_size(bytes)?;
         let text = std::str::from_utf8(bytes).map_err(|error| {

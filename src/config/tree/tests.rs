@@ -73,7 +73,7 @@ fn the_revision_does_not_depend_on_layout() {
     );
 }
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "cases")]
 mod yaml {
     use super::*;
 
