@@ -3,6 +3,8 @@
 .SHELLFLAGS := -eu -c
 
 WASM_TARGET := wasm32-wasip1
+WASM_CORE := wasm32-unknown-unknown
+WASM_BINDGEN := $(shell awk '/^name = "wasm-bindgen"$$/ { getline; gsub(/[^0-9.]/, ""); print }' Cargo.lock)
 STEP := ./integration/step.sh
 
 help: ## this list
@@ -29,7 +31,17 @@ e2e: toolchain ## the built filter in the real Envoy
 	@$(STEP) "the real Envoy" ./integration/install-envoy.sh 1.40.0
 	@$(STEP) "end to end" cargo test --locked --quiet -p mlgate-integration
 
-test: check build unit e2e demo ## everything that CI runs but compose
+test: check build unit test-wasm e2e demo ## everything that CI runs but compose
+
+test-wasm: toolchain ## the core on Wasm under Node: every answer the same as natively
+	@if ! command -v node >/dev/null; then \
+		echo "test-wasm: left out, there is no Node.js here (Debian, Ubuntu: apt-get install nodejs)"; exit 0; fi; \
+	rm -rf target/tmp/native; \
+	$(STEP) "the runner" ./integration/install-wasm-bindgen.sh $(WASM_BINDGEN); \
+	$(STEP) "the core, native" cargo test --locked --quiet --all-features -p mlgate --test golden --test portable; \
+	$(STEP) "the core, Wasm" env CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER="$$PWD/build/wasm-bindgen-$(WASM_BINDGEN)/bin/wasm-bindgen-test-runner" \
+		cargo test --locked --no-default-features --features cases,fallback --target $(WASM_CORE) -p mlgate --test golden --test portable; \
+	printf '%s answers are the same natively and on Wasm\n' "$$(cat target/tmp/native/* | wc -l)"
 
 demo: toolchain ## the article's story against the real Envoy, as a table; then the audit log is verified
 	@cargo run --locked --quiet -p mlgate-integration --bin mlgate-demo
@@ -38,6 +50,7 @@ run: toolchain ## the same stack, left running, with the lines to type
 	@cargo run --locked --quiet -p mlgate-integration --bin mlgate-demo -- --keep
 
 toolchain:
-	@rustup target list --installed | grep -q '^$(WASM_TARGET)$$' || rustup target add $(WASM_TARGET)
+	@for target in $(WASM_TARGET) $(WASM_CORE); do \
+		rustup target list --installed | grep -q "^$$target\$$" || rustup target add $$target; done
 
-.PHONY: help build check unit e2e test demo run toolchain
+.PHONY: help build check unit e2e test test-wasm demo run toolchain

@@ -1,5 +1,8 @@
 //! The golden table on the core: a transaction on the fake host, with bodies and answers delivered as Envoy does.
 //! The same files run through the real Envoy in `integration/tests/golden.rs`.
+//!
+//! Host, clocks and secrets are the same in each run, so everything that is observed on the way must be the same bytes on
+//! Wasm too (`make test-wasm`).
 
 #![expect(
     clippy::arithmetic_side_effects,
@@ -10,15 +13,16 @@
 )]
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 
 use mlgate::audit::chain::MacKey;
 use mlgate::audit::export::Trail;
 use mlgate::audit::verify::{Place, Verdict, Verifier};
 use mlgate::cases::file::{Request, Route};
-use mlgate::cases::{Case, CaseFile, Gate, Observed, Seen};
+use mlgate::cases::gate::Seed;
+use mlgate::cases::{Case, CaseFile, Files, Gate, Observed, Seen};
 use mlgate::config::{self, Format};
 use mlgate::filter::step::{LocalReply, RequestEdits, Step};
 use mlgate::filter::transaction::{EndFacts, Transaction};
@@ -29,20 +33,30 @@ use mlgate::http::{RouteProfile, StreamFacts};
 use mlgate::time::UnixTime;
 use serde_json::{Value as Json, json};
 
+use ground::{Here, Witness};
+
+#[path = "support/ground.rs"]
+mod ground;
+
 /// How the table calls this runner.
 const RUNNER: &str = "core";
 
 /// 2026-01-01: between the dates that configurations name.
 const START: i64 = 1_767_225_600_000;
 
+/// What the secrets of each gate are made from.
+const SEED: Seed = *b"one table of cases, many runners";
+
 type Fields = Vec<(String, Vec<u8>)>;
 
-#[test]
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
+#[cfg_attr(not(target_arch = "wasm32"), test)]
 fn the_core_decides_as_the_table_says() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let mut ran = 0_usize;
     let mut wrong = Vec::new();
-    for file in CaseFile::all(&folder).unwrap() {
+    let mut witness = Witness::new("golden");
+    for file in CaseFile::all_of(&Here, &folder).unwrap() {
         let mut core = Core::start(&file.config).unwrap_or_else(|error| panic!("{}: {error}", file.name));
         let mut skipped = Vec::new();
         for case in &file.cases {
@@ -51,24 +65,30 @@ fn the_core_decides_as_the_table_says() {
                 continue;
             }
             ran += 1;
-            for difference in core.run(case).differences(case, &core.gate) {
+            let observed = core.run(case);
+            witness.saw(&format!("{}: {}", file.name, case.note), (core.steps.take(), &observed));
+            for difference in observed.differences(case, &core.gate) {
                 wrong.push(format!("{}: {}: {difference}", file.name, case.note));
             }
         }
         println!("{}: {} of {} cases", file.name, file.cases.len() - skipped.len(), file.cases.len());
         skipped.iter().for_each(|line| println!("{line}"));
         core.close();
+        witness.saw(&format!("{}: every sealed event", file.name), String::from_utf8_lossy(&core.log));
+        witness.saw(&format!("{}: all that the host was told", file.name), &core.host);
         wrong.extend(core.verify().into_iter().map(|fault| format!("{}: {fault}", file.name)));
     }
     println!("{ran} cases on the core");
     assert!(ran > 0, "no case ran");
+    witness.compare();
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 #[test]
 fn every_configuration_of_the_table_is_used() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
-    let used: BTreeSet<PathBuf> =
+    let used: std::collections::BTreeSet<_> =
         CaseFile::all(&folder).unwrap().into_iter().map(|file| file.config).collect();
     let there = std::fs::read_dir(folder.join("config")).unwrap();
     let unused: Vec<_> =
@@ -81,6 +101,8 @@ struct Core {
     gate: Gate,
     host: FakeHost,
     worker: Rc<Worker>,
+    /// What the proxy was told to do since somebody looked.
+    steps: RefCell<Vec<String>>,
     /// Events delivered, one a line.
     log: Vec<u8>,
     answered: usize,
@@ -89,6 +111,7 @@ struct Core {
 /// One request between its caller and its upstream.
 struct Stream<'a> {
     host: &'a FakeHost,
+    steps: &'a RefCell<Vec<String>>,
     transaction: Transaction,
     head: Fields,
     /// Body bytes that are held.
@@ -102,14 +125,14 @@ struct Stream<'a> {
 impl Core {
     /// Loads a configuration as the filter does.
     fn start(path: &Path) -> Result<Self, String> {
-        let gate = Gate::read(path)?;
+        let gate = Gate::parse(&Here.read(path)?, SEED)?;
         let environment = |name: &str| gate.environment.get(name).cloned();
         let config = config::load(gate.document.to_string().as_bytes(), Format::Json, &environment)
             .map_err(|faults| format!("{}: {faults:?}", path.display()))?;
         let trail = Rc::new(RefCell::new(Trail::new(config.trail_settings())));
         let worker = Rc::new(Worker::new(Rc::new(config), trail));
         let host = FakeHost::at(UnixTime::from_millis(START));
-        Ok(Self { gate, host, worker, log: Vec::new(), answered: 0 })
+        Ok(Self { gate, host, worker, steps: RefCell::default(), log: Vec::new(), answered: 0 })
     }
 
     fn run(&mut self, case: &Case) -> Observed {
@@ -134,6 +157,7 @@ impl Core {
         let has_body = body.is_some();
         let mut stream = Stream {
             host: &self.host,
+            steps: &self.steps,
             transaction: Transaction::new(Rc::clone(&self.worker)),
             head: self.head(request, body.as_ref().filter(|body| body.chunks == 1).map(|_| sent.len())),
             held: Vec::new(),
@@ -225,6 +249,7 @@ impl Core {
         let mut fields = vec![(":status".to_owned(), observed.status.to_string().into_bytes())];
         fields.extend(observed.headers.iter().cloned());
         let edits = stream.transaction.on_response_headers(&block(&fields));
+        self.steps.borrow_mut().push(format!("{edits:?}"));
         observed.headers.retain(|(name, _)| !edits.remove.contains(name));
         for (name, value) in edits.set {
             observed.headers.retain(|(known, _)| *known != name);
@@ -332,6 +357,7 @@ impl Stream<'_> {
 
     /// Does what the proxy would. `true`: what came goes on.
     fn act(&mut self, step: Step) -> bool {
+        self.steps.borrow_mut().push(format!("{step:?}"));
         match step {
             Step::Await => false,
             Step::Reply(refusal) => {
