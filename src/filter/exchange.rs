@@ -119,17 +119,18 @@ impl Exchange {
         }
     }
 
-    /// Bytes of the request body that are sent on.
+    /// Bytes of the request body that are sent on. A body without bytes has no digest: some proxies of the upstream end
+    /// it with an empty piece, others with the headers.
     pub(super) fn input(&mut self, size: usize, host: &dyn Host) {
         // What was held is part of the first chunk after the decision only if the proxy had not sent it on yet.
-        let Some(settings) = &self.settings else { return };
+        let Some(settings) = self.settings.as_ref().filter(|_| size > 0) else { return };
         let digest = self.input.get_or_insert_with(|| settings.start());
         digest_range(digest, settings.inputs, Body::Request, 0, size, host);
     }
 
     /// The request body that is held has grown to `size` bytes.
     pub(super) fn held_input(&mut self, size: usize, host: &dyn Host) {
-        let Some(settings) = &self.settings else { return };
+        let Some(settings) = self.settings.as_ref().filter(|_| size > 0) else { return };
         let digest = self.input.get_or_insert_with(|| settings.start());
         digest_range(digest, settings.inputs, Body::Request, self.held, size, host);
         self.held = self.held.max(size);
@@ -142,7 +143,7 @@ impl Exchange {
 
     /// Bytes of the response body that pass.
     pub(super) fn output(&mut self, size: usize, host: &dyn Host) {
-        let Some(settings) = &self.settings else { return };
+        let Some(settings) = self.settings.as_ref().filter(|_| size > 0) else { return };
         let digest = self.output.get_or_insert_with(|| settings.start());
         digest_range(digest, settings.outputs, Body::Response, 0, size, host);
     }
