@@ -165,6 +165,10 @@ impl RequestHead {
         if bytes > limits.header_bytes || paths > 1 || methods != 1 || authorities > 1 {
             verdict = Err(Reason::HeadInvalid);
         }
+        // Two `Host` fields come as one, joined by a comma (RFC 9110 §7.2), and nobody's name has a user (§4.2.4).
+        if head.host.contains([',', '@', '/', '\\', '?', '#', ' ']) {
+            verdict = Err(Reason::HeadInvalid);
+        }
         if limits.single.iter().any(|name| head.headers.count(name) > 1) {
             verdict = Err(Reason::HeadInvalid);
         }

@@ -112,3 +112,11 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_host_with_more_than_one_reading_is_refused() {
+    for host in ["a.example,b.example", "root@a.example", "a.example/x", "a b", "a?b", "a#b", "a\\b"] {
+        let (_, verdict) = read(&[(":method", "GET"), (":path", "/"), (":authority", host)]);
+        assert_eq!(verdict, Err(Reason::HeadInvalid), "{host}");
+    }
+}
