@@ -180,6 +180,7 @@ impl Trail {
         if event.is_coalescible() {
             let key = RefusalKey {
                 reason: event.reason.unwrap_or_default(),
+                principal: event.principal.clone(),
                 source: event.source.clone(),
                 profile: event.profile.clone(),
             };

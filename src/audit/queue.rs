@@ -53,6 +53,8 @@ pub struct Full;
 pub struct RefusalKey {
     /// The inner word.
     pub reason: &'static str,
+    /// Whose request it was, where that is known: nobody's refusal may be told as another's.
+    pub principal: Option<String>,
     /// The caller's address; `None` stands for all of them once there are too many.
     pub source: Option<String>,
     /// The route's profile.
@@ -191,7 +193,7 @@ impl Queue {
             self.refusals.push(key, Waiting { order, draft });
             return;
         }
-        let key = RefusalKey { reason: key.reason, source: None, profile: None };
+        let key = RefusalKey { reason: key.reason, principal: None, source: None, profile: None };
         if !self.refusals.count(&key) {
             // one for each reason at most, and reasons are few
             self.refusals.push(key, Waiting { order, draft: by_reason() });

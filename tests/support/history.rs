@@ -439,7 +439,12 @@ fn flood(hour: i64, count: i64, chance: &mut Chance, planned: &mut Vec<Planned>)
         };
         refuse(&mut event, "credential_invalid", 401);
         let draft = AuditEvent::Access(Box::new(event)).draft(GATE);
-        let key = RefusalKey { reason: "credential_invalid", source: source.clone(), profile: None };
+        let key = RefusalKey {
+            reason: "credential_invalid",
+            principal: None,
+            source: source.clone(),
+            profile: None,
+        };
         let by_reason = draft.clone();
         queue.push_refusal(key, draft, || by_reason);
     }

@@ -368,3 +368,27 @@ fn a_shared_value_that_is_not_a_chain_is_nobodys_predecessor() {
     host.conflicts.set(u32::MAX);
     Trail::new(settings(10)).open(&host);
 }
+
+#[test]
+fn nobodys_refusals_are_counted_as_anothers() {
+    let (host, mut trail) = (host(), Trail::new(settings(100)));
+    for id in 0..400 {
+        let principal = if id % 2 == 0 { "alice" } else { "bob" };
+        let refused = AccessEvent {
+            principal: Some(String::from(principal)),
+            status: Status::Denied,
+            reason: Some("audit_unavailable"),
+            source: Some(String::from("10.0.0.1")),
+            ..access(&host, id)
+        };
+        trail.record(refused, None, &host);
+    }
+    trail.tick(&host);
+    let told = |principal: &str| -> u64 {
+        let events = sent(&host, 0);
+        let theirs = events.iter().filter(|event| event.text("principal") == Some(principal));
+        theirs.map(|event| event.count("count").unwrap_or(1)).sum()
+    };
+    assert_eq!((told("alice"), told("bob")), (200, 200));
+    assert!(sent(&host, 0).len() < 100, "a flood is coalesced");
+}

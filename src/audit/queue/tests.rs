@@ -15,7 +15,12 @@ fn drain(queue: &mut Queue) -> Vec<Next> {
 }
 
 fn key(source: u32) -> RefusalKey {
-    RefusalKey { reason: "credential_missing", source: Some(source.to_string()), profile: None }
+    RefusalKey {
+        reason: "credential_missing",
+        principal: None,
+        source: Some(source.to_string()),
+        profile: None,
+    }
 }
 
 /// What comes out stands for.
