@@ -259,9 +259,9 @@ impl Transaction {
         if caller.head.facts.end_of_stream {
             return Err(Reason::BodyAmbiguous.into());
         }
-        let announced =
-            caller.head.headers.text("content-length").and_then(|length| length.parse::<usize>().ok());
-        if announced.is_some_and(|length| length > bounds.body_held) {
+        // What does not fit into this machine's numbers (32 bits in the filter) is beyond the bound too.
+        let fits = |length: &str| length.parse::<usize>().is_ok_and(|length| length <= bounds.body_held);
+        if caller.head.headers.text("content-length").is_some_and(|length| !fits(length)) {
             return Err(Reason::BodyTooLarge.into());
         }
         if !self.worker.enter_waiting() {
