@@ -32,6 +32,11 @@
 //! | [`demo`] | the article's story against all of it: `make demo`, `make run` |
 //! | [`history`] | generated audit histories with labelled incidents |
 //! | [`client`] | HTTP/1 and HTTP/2 callers, hostile bytes and abrupt ends included |
+//! | [`caller`] | one request on a connection, byte by byte, from a chosen address |
+//! | [`frames`] | HTTP/2 by hand: what no well-behaved client sends |
+//! | [`scripted`] | an upstream that answers as it is told and keeps what it saw |
+//! | [`collector`] | the command's collector and its verdict |
+//! | [`gate`] | all of it: Envoy with the filter in two workers, a collector, keys made for the run |
 //!
 //! Processes die with the test run, even when it is killed: they are started by one thread that lives as long as
 //! the run, under `setpriv --pdeathsig KILL`. Every wait has a bound. Logs stay in `build/stacks/<pid>-<n>-<name>`, and
@@ -43,13 +48,18 @@
 )]
 
 pub mod artifacts;
+pub mod caller;
 pub mod client;
+pub mod collector;
 pub mod demo;
 pub mod envoy;
+pub mod frames;
+pub mod gate;
 #[path = "../../tests/support/history.rs"]
 pub mod history;
 pub mod model_server;
 pub mod recorder;
+pub mod scripted;
 pub mod stack;
 
 mod background;

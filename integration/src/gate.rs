@@ -1,0 +1,109 @@
+//! A whole gate: Envoy with the built filter in two workers, a collector of its own, keys made for this run.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{anyhow, bail};
+use mlgate::cases;
+use serde_json::Value;
+
+use crate::collector::{Collector, text};
+use crate::{Cluster, Envoy, EnvoyBuilder, Plugin, Route, Stack, artifacts};
+
+/// A running gate.
+#[derive(Debug)]
+pub struct Gate {
+    /// The folder and the processes.
+    pub stack: Stack,
+    /// The document, its keys and the VM's variables.
+    pub secrets: cases::Gate,
+    /// Where its events go.
+    pub collector: Collector,
+    /// The proxy.
+    pub envoy: Envoy,
+}
+
+/// Workers of every gate: what is shared between them must be shared right.
+pub const WORKERS: usize = 2;
+
+// === impl Gate ===
+
+impl Gate {
+    /// Starts a gate before an upstream. `routes` adds routes to `model`; the last one takes every path.
+    pub async fn start(
+        name: &str,
+        secrets: cases::Gate,
+        upstream: Cluster,
+        routes: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder,
+    ) -> anyhow::Result<Self> {
+        let stack = Stack::create(name)?;
+        let chain_keys = chain_keys(&secrets.document);
+        let collector = Collector::start(&stack, chain_keys, secrets.environment.clone()).await?;
+        let hold = secrets.document.pointer("/resources/body/peek").and_then(Value::as_str) == Some("hold");
+        let mut plugin = Plugin::new("mlgate", artifacts::filter_wasm()?)
+            .configuration(secrets.document.to_string())
+            .stop_iteration(hold);
+        for (key, value) in &secrets.environment {
+            plugin = plugin.environment(key, value);
+        }
+        let builder = EnvoyBuilder::new()
+            .concurrency(u32::try_from(WORKERS)?)
+            .plugin(plugin)
+            .cluster(upstream)
+            .cluster(Cluster::http1("audit", collector.address()));
+        let envoy = routes(builder).route(Route::prefix("/", "model")).start(&stack).await?;
+        Ok(Self { stack, secrets, collector, envoy })
+    }
+
+    /// Starts a gate with a document as YAML text, before an upstream in HTTP/1.
+    pub async fn simple(name: &str, document: &str, upstream: SocketAddr) -> anyhow::Result<Self> {
+        let tree = mlgate::config::tree::Tree::from_yaml(document.as_bytes())
+            .map_err(|faults| anyhow!("{faults:?}"))?;
+        let secrets = cases::Gate::of(tree.to_json()).map_err(anyhow::Error::msg)?;
+        Self::start(name, secrets, Cluster::http1("model", upstream), |builder| builder).await
+    }
+
+    /// The key of this id.
+    pub fn key(&self, id: &str) -> &str {
+        self.secrets.keys.get(id).map_or("no such key", String::as_str)
+    }
+
+    /// Waits until each of these decisions is in the log.
+    pub async fn delivered(
+        &self,
+        decisions: &BTreeSet<String>,
+        bound: Duration,
+    ) -> anyhow::Result<Vec<Value>> {
+        let what = format!("{} decisions", decisions.len());
+        self.collector
+            .wait_for(&what, bound, |events| {
+                let there: BTreeSet<&str> = events.iter().map(|event| text(event, "decision_id")).collect();
+                decisions.iter().all(|decision| there.contains(decision.as_str()))
+            })
+            .await
+    }
+
+    /// Fails when a VM has died or was replaced: by what Envoy says, and by the log, in which each worker opens one
+    /// chain and no more.
+    pub async fn check_one_life(&self) -> anyhow::Result<()> {
+        self.envoy.check_unharmed().await?;
+        let events = self.collector.events()?;
+        let opened: Vec<&str> = events
+            .iter()
+            .filter(|event| text(event, "type") == "open")
+            .map(|event| text(event, "chain"))
+            .collect();
+        let chains: BTreeSet<&str> = events.iter().map(|event| text(event, "chain")).collect();
+        if opened.len() > WORKERS || chains.len() != opened.len() {
+            bail!("{WORKERS} workers opened the chains {opened:?}, and the log has {chains:?}");
+        }
+        Ok(())
+    }
+}
+
+/// `ID=VARIABLE` for each chain key of a document.
+fn chain_keys(document: &Value) -> Vec<String> {
+    let keys = document.pointer("/audit/chain/keys").and_then(Value::as_array);
+    keys.into_iter().flatten().map(|key| format!("{}={}", text(key, "id"), text(key, "env"))).collect()
+}
