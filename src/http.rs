@@ -66,7 +66,7 @@ pub struct RequestHead {
     pub method: String,
     /// `:path` as Envoy routed it, query included.
     pub target: String,
-    /// `:authority` without port, lower case.
+    /// `:authority` without port and final dot, lower case.
     pub host: String,
     /// The other headers, names in lower case.
     pub headers: Headers,
@@ -161,7 +161,14 @@ impl RequestHead {
             }
         }
         head.grpc = head.headers.all("content-type").any(is_grpc);
+        if head.host.bytes().any(ambiguous_in_host) {
+            verdict = Err(Reason::HeadInvalid);
+        }
         head.host = host_without_port(&head.host).to_ascii_lowercase();
+        // `a.example.` is the same host (RFC 9110 §4.2.3 leaves it to DNS): it must meet the same rules
+        if head.host.ends_with('.') {
+            head.host.pop();
+        }
         if bytes > limits.header_bytes || paths > 1 || methods != 1 || authorities > 1 {
             verdict = Err(Reason::HeadInvalid);
         }
@@ -202,6 +209,12 @@ fn is_grpc(value: &[u8]) -> bool {
         return false;
     };
     start.eq_ignore_ascii_case(b"application/grpc") && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+}
+
+/// Bytes that servers read differently in an authority: before `@` stands a user (RFC 9110 §4.2.4), a comma joins two
+/// of them, escapes are decoded or not, the others begin or end something else.
+const fn ambiguous_in_host(byte: u8) -> bool {
+    matches!(byte, b'@' | b',' | b'%' | b'/' | b'\\' | b'?' | b'#' | 0..=0x20 | 0x7f..)
 }
 
 /// `host:port` or `[v6]:port` without the port.

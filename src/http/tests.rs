@@ -78,6 +78,20 @@ fn hosts_lose_their_port_and_nothing_else() {
 }
 
 #[test]
+fn a_host_that_is_spelt_otherwise_is_the_same_host_or_none() {
+    let host = |authority: &str| read(&[(":method", "GET"), (":path", "/"), (":authority", authority)]);
+    for same in ["a.example", "A.example.", "a.example.:80", "a.example:"] {
+        let (head, verdict) = host(same);
+        assert_eq!((head.host.as_str(), verdict), ("a.example", Ok(())), "{same}");
+    }
+    for other in
+        ["u@a.example", "a.example,b", "a%2eexample", "a.example/b", "a.example\\b", "a.example?", "a\u{e9}"]
+    {
+        assert_eq!(host(other).1, Err(Reason::HeadInvalid), "{other}");
+    }
+}
+
+#[test]
 fn only_grpc_callers_are_grpc_callers() {
     for yes in ["application/grpc", "application/grpc+proto", "Application/gRPC; x=1"] {
         assert!(is_grpc(yes.as_bytes()), "{yes}");
