@@ -256,6 +256,7 @@ impl Transaction {
     ) -> Result<Step, Refusal> {
         let bounds = self.worker.config.bounds;
         scan::readable(&caller.head.headers).map_err(Refusal::from)?;
+        scan::left_to_body(caller.head.query()).map_err(Refusal::from)?;
         if caller.head.facts.end_of_stream {
             return Err(Reason::BodyAmbiguous.into());
         }

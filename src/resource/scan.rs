@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
 use serde::de::{DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Deserializer;
 
@@ -15,7 +16,7 @@ use crate::http::Headers;
 /// Why a body does not name exactly one model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyError {
-    /// It names none, two, one under a variant spelling, or one that is not text.
+    /// It names none, two, one under a variant spelling, or one that is not text; or the query names one too.
     Ambiguous,
     /// It is not one JSON object in UTF-8 (RFC 8259) and nothing else.
     Malformed,
@@ -41,6 +42,20 @@ pub fn readable(headers: &Headers) -> Result<(), BodyError> {
         _ => true,
     });
     if json && utf8 && !encoded { Ok(()) } else { Err(BodyError::Unreadable) }
+}
+
+/// Whether a query leaves it to the body to name the model. Servers that bind parameters of the query by name let a
+/// `model` there win over the body's.
+pub fn left_to_body(query: Option<&str>) -> Result<(), BodyError> {
+    let names = query.unwrap_or_default().split(['&', ';']).map(|pair| pair.split(['=', '[']).next());
+    let named = names.flatten().any(|name| {
+        // an escaped bracket begins an index too
+        let mut letters = percent_decode_str(name).take_while(|byte| *byte != b'[');
+        let same =
+            MEMBER.bytes().all(|letter| letters.next().is_some_and(|l| l.eq_ignore_ascii_case(&letter)));
+        same && letters.next().is_none()
+    });
+    if named { Err(BodyError::Ambiguous) } else { Ok(()) }
 }
 
 /// The top-level `model` of a complete body, nested at most `depth_limit` deep.

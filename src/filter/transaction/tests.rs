@@ -254,3 +254,13 @@ proptest::proptest! {
         proptest::prop_assert!(transaction.on_end(&EndFacts::default(), &scene.host).is_some());
     }
 }
+
+#[test]
+fn a_model_in_the_query_does_not_win_over_the_one_decided_about() {
+    let scene = scene(|_| {});
+    let json = [("content-type", "application/json")];
+    let (mut transaction, step) = scene.begin("/v1/chat/completions?model=other", &json, false);
+    assert_eq!(status(&step), Some(400));
+    let (event, _) = transaction.on_end(&done(400), &scene.host).unwrap();
+    assert_eq!((event.status, event.reason), (Status::Denied, Some("body_ambiguous")));
+}

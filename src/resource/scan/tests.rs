@@ -248,3 +248,23 @@ proptest! {
         let _ = model_of_body(&bytes, limit);
     }
 }
+
+#[test]
+fn a_model_in_the_query_beside_the_body_is_ambiguous() {
+    for query in [
+        "model=b",
+        "a=1&model=b",
+        "a=1;model=b",
+        "model",
+        "%6dodel=b",
+        "MODEL=b",
+        "model[]=b",
+        "model%5B0%5D=b",
+    ] {
+        assert_eq!(left_to_body(Some(query)), Err(BodyError::Ambiguous), "{query}");
+    }
+    for query in [None, Some(""), Some("api-version=1"), Some("x=model"), Some("models=b"), Some("a&mode=1")]
+    {
+        assert_eq!(left_to_body(query), Ok(()), "{query:?}");
+    }
+}
