@@ -280,31 +280,41 @@ fn write(
             bytes = bytes.saturating_add(next.bytes);
             commit.push(next);
         }
-        let arrivals = commit.iter().flat_map(|submission| &submission.arrivals);
-        let apart = commit.iter().flat_map(|submission| &submission.apart);
-        let kept = store.keep(arrivals, apart);
-        healthy.store(kept.is_ok(), Ordering::Relaxed);
-        let refusal = match &kept {
-            Ok(()) => None,
-            Err(StoreError::Again(error) | StoreError::Broken(error)) => {
-                say(format_args!("the log cannot be written: {error}"));
-                Some((StatusCode::SERVICE_UNAVAILABLE, "the log cannot be written"))
-            }
-            Err(StoreError::RejectedFull) => {
-                say(format_args!("too much was set apart: look at the file and remove it"));
-                Some((StatusCode::INSUFFICIENT_STORAGE, "too much was set apart"))
-            }
-        };
-        for submission in commit {
-            let reply = refusal.map_or(Ok(()), |(status, what)| Err(Refusal::new(status, what)));
-            // whoever asked may have left
-            drop(submission.reply.send(reply));
+        let mut kept = keep(&mut store, &commit);
+        if let Err(StoreError::RejectedFull) = kept {
+            // anybody may send what is set apart: it must not keep the others from the log
+            say(format_args!("too much was set apart: look at the file and remove it"));
+            let (full, others) = commit.into_iter().partition(|submission| !submission.apart.is_empty());
+            answer(full, Some((StatusCode::INSUFFICIENT_STORAGE, "too much was set apart")));
+            commit = others;
+            kept = keep(&mut store, &commit);
         }
+        healthy.store(kept.is_ok(), Ordering::Relaxed);
+        let refusal = kept.as_ref().err().map(|error| {
+            if let StoreError::Again(error) | StoreError::Broken(error) = error {
+                say(format_args!("the log cannot be written: {error}"));
+            }
+            (StatusCode::SERVICE_UNAVAILABLE, "the log cannot be written")
+        });
+        answer(commit, refusal);
         if let Err(StoreError::Broken(error)) = kept {
             return Err(error);
         }
     }
     Ok(())
+}
+
+fn keep(store: &mut Store, commit: &[Submission]) -> Result<(), StoreError> {
+    let arrivals = commit.iter().flat_map(|submission| &submission.arrivals);
+    store.keep(arrivals, commit.iter().flat_map(|submission| &submission.apart))
+}
+
+fn answer(commit: Vec<Submission>, refusal: Option<(StatusCode, &str)>) {
+    for submission in commit {
+        let reply = refusal.map_or(Ok(()), |(status, what)| Err(Refusal::new(status, what)));
+        // whoever asked may have left
+        drop(submission.reply.send(reply));
+    }
 }
 
 // === impl Refusal ===
@@ -316,5 +326,43 @@ impl Refusal {
 
     const fn too_large(what: String) -> Self {
         Self { status: StatusCode::PAYLOAD_TOO_LARGE, what }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlgate::audit::chain::{Chain, Signer};
+    use mlgate::audit::event::{AuditEvent, OpenEvent};
+
+    use super::super::store::MAX_REJECTED_BYTES;
+    use super::*;
+
+    #[test]
+    fn who_fills_the_rejected_file_keeps_nobody_from_the_log() {
+        let folder = std::env::temp_dir().join(format!("mlgate-collect-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let log = folder.join("audit.log");
+        let full = std::fs::File::create(folder.join("audit.log.rejected")).unwrap();
+        full.set_len(MAX_REJECTED_BYTES).unwrap();
+        let mut event = Vec::new();
+        let open = AuditEvent::Open(OpenEvent::default()).draft("gate");
+        Chain::new("gate", [1; 16]).seal(&open, &Signer::Unkeyed, &mut event);
+
+        let (sender, waiting) = mpsc::channel(2);
+        let mut replies = [b"{\"v\":1}\n".as_slice(), b""].map(|garbage| {
+            let (reply, replied) = oneshot::channel();
+            let body = [garbage, &event].concat();
+            drop(sender.try_send(check(&body, &[], reply).unwrap_or_else(|_| panic!("not checked"))));
+            replied
+        });
+        drop(sender);
+        write(Store::open(&log).unwrap_or_else(|_| panic!("no log")), waiting, &AtomicBool::new(true))
+            .unwrap();
+        let refused =
+            replies.each_mut().map(|reply| reply.try_recv().unwrap().err().map(|refusal| refusal.status));
+        let lines = std::fs::read_to_string(&log).unwrap().lines().count();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(refused, [Some(StatusCode::INSUFFICIENT_STORAGE), None]);
+        assert_eq!(lines, 1);
     }
 }
