@@ -371,7 +371,7 @@ impl<'de> Visitor<'de> for TreeVisitor {
             .zip(members.iter().skip(1))
             .find_map(|(this, next)| (this.0 == next.0).then_some(this))
         {
-            return Err(A::Error::custom(format!("duplicate member `{name}`")));
+            return Err(A::Error::custom(format!("duplicate member `{}`", name.escape_debug())));
         }
         Ok(Tree::Object(members))
     }

@@ -16,6 +16,9 @@ use crate::time::UnixTime;
 /// Bytes of a line: an event, `received_at` and what a store may add in spaces and escapes.
 pub const MAX_LINE_BYTES: usize = 4 * MAX_EVENT_BYTES;
 
+/// The longest name of a gate, in bytes.
+const MAX_GATE_NAME: usize = 32;
+
 /// A numbered event whose form is right. Nothing is proven yet.
 #[derive(Clone, Debug)]
 pub struct SealedEvent {
@@ -195,6 +198,11 @@ fn chain(tree: &Tree) -> Option<String> {
     let (chain, gate) = (tree.text("chain")?, tree.text("gate")?);
     let nonce = chain.strip_prefix(gate)?.strip_prefix('/')?;
     let hexadecimal = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    // reports print it: whoever can write a line into a log must not write into those too
+    let word = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+    if !(1..=MAX_GATE_NAME).contains(&gate.len()) || !gate.bytes().all(word) {
+        return None;
+    }
     (nonce.len() == 32 && nonce.bytes().all(hexadecimal)).then(|| chain.to_owned())
 }
 
@@ -293,6 +301,11 @@ mod tests {
             let broken = line().replacen(from, to, 1);
             let error = SealedEvent::parse(broken.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(what), "{broken}: {error}");
+        }
+        for gate in ["g\\u001b[2K", "g\\nall: intact", "Gate", "", &"g".repeat(33)] {
+            let forged =
+                line().replace("gate/", &format!("{gate}/")).replace(":\"gate\"", &format!(":\"{gate}\""));
+            assert!(SealedEvent::parse(forged.as_bytes()).is_err(), "{forged}");
         }
         for line in [&b""[..], b"[]", b"1", b"{}", &[b' '; MAX_LINE_BYTES + 1]] {
             assert!(SealedEvent::parse(line).is_err());
