@@ -310,9 +310,12 @@ impl AccessEvent {
     /// Whether equal ones may be counted together when they flood: a refusal that needs no identity to cause, or
     /// one that happens because the queue is full.
     pub fn is_coalescible(&self) -> bool {
-        self.status == Status::Denied
-            && (matches!(self.principal.as_deref(), None | Some("anonymous"))
-                || self.reason == Some("audit_unavailable"))
+        self.status == Status::Denied && (self.is_strangers() || self.reason == Some("audit_unavailable"))
+    }
+
+    /// Whether it needs no identity to cause.
+    pub fn is_strangers(&self) -> bool {
+        matches!(self.principal.as_deref(), None | Some("anonymous"))
     }
 
     /// Every member up to `tier`, in the order of RFC 8785 §3.2.3.

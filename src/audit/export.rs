@@ -18,7 +18,7 @@ use crate::audit::chain::{Chain, Signer, hex};
 use crate::audit::event::{
     AccessEvent, AuditEvent, ConfigEvent, Draft, GapEvent, GapReason, OpenEvent, Revision, Status,
 };
-use crate::audit::queue::{Full, Next, Queue, QueueSettings, RefusalKey, Reservation};
+use crate::audit::queue::{Full, Next, Queue, QueueSettings, RefusalKey, Reservation, Worth};
 use crate::audit::spec::OnFullSpec;
 use crate::host::{Callout, CalloutId, Host, HostError, Level, Version};
 use crate::time::Monotonic;
@@ -196,8 +196,12 @@ impl Trail {
             let draft = AuditEvent::Access(event).draft(gate);
             self.queue.push_refusal(key, draft, || AuditEvent::Access(Box::new(stands_for_many)).draft(gate));
         } else {
-            let denied = event.status == Status::Denied;
-            self.queue.push(AuditEvent::Access(event).draft(gate), denied, reservation);
+            let worth = match event.status {
+                _ if event.is_strangers() => Worth::Stranger,
+                Status::Denied => Worth::Denial,
+                Status::Aborted | Status::Error | Status::Success => Worth::Routine,
+            };
+            self.queue.push(AuditEvent::Access(event).draft(gate), worth, reservation);
         }
     }
 

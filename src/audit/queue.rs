@@ -26,6 +26,17 @@ pub const MAX_REFUSALS: usize = 1024;
 /// Bytes of the unauthenticated refusals that may wait; beyond as for [`MAX_REFUSALS`].
 pub const MAX_REFUSAL_BYTES: usize = 1 << 20;
 
+/// What a decision is worth when there is no room for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// Whatever became of a request of nobody in particular: anybody can make any number of them, so they go first.
+    Stranger,
+    /// A known caller's, allowed.
+    Routine,
+    /// A known caller's, denied: the last to go.
+    Denial,
+}
+
 /// What may wait, and what happens beyond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueSettings {
@@ -33,7 +44,7 @@ pub struct QueueSettings {
     pub max_events: usize,
     /// Their bytes.
     pub max_bytes: usize,
-    /// What happens beyond: [`OnFullSpec::DropOldest`] forgets the oldest success, and denials last.
+    /// What happens beyond: [`OnFullSpec::DropOldest`] forgets the oldest of the least [`Worth`].
     pub on_full: OnFullSpec,
 }
 
@@ -79,6 +90,7 @@ pub struct Queue {
     control: VecDeque<Waiting>,
     denials: VecDeque<Waiting>,
     routine: VecDeque<Waiting>,
+    strangers: VecDeque<Waiting>,
     bytes: usize,
     refusals: Refusals,
     lost: Option<Lost>,
@@ -118,6 +130,7 @@ impl Queue {
             control: VecDeque::new(),
             denials: VecDeque::new(),
             routine: VecDeque::new(),
+            strangers: VecDeque::new(),
             bytes: 0,
             refusals: Refusals::default(),
             lost: None,
@@ -160,7 +173,7 @@ impl Queue {
     }
 
     /// A decision, with the place that was reserved for it.
-    pub fn push(&mut self, draft: Draft, denied: bool, reservation: Option<Reservation>) {
+    pub fn push(&mut self, draft: Draft, worth: Worth, reservation: Option<Reservation>) {
         let reserved = reservation.is_some_and(|reservation| reservation.held.is_some());
         let order = self.next_order();
         let bytes = size(&draft);
@@ -170,11 +183,16 @@ impl Queue {
             return;
         }
         self.bytes = self.bytes.saturating_add(bytes);
-        let lane = if denied { &mut self.denials } else { &mut self.routine };
+        let lane = match worth {
+            Worth::Stranger => &mut self.strangers,
+            Worth::Routine => &mut self.routine,
+            Worth::Denial => &mut self.denials,
+        };
         lane.push_back(Waiting { order, draft });
         if self.settings.on_full == OnFullSpec::DropOldest {
             while self.is_over() {
-                let Some(gone) = self.routine.pop_front().or_else(|| self.denials.pop_front()) else { break };
+                let lanes = [&mut self.strangers, &mut self.routine, &mut self.denials];
+                let Some(gone) = lanes.into_iter().find_map(VecDeque::pop_front) else { break };
                 self.bytes = self.bytes.saturating_sub(size(&gone.draft));
                 self.lose(gone.order, gone.draft.count);
             }
@@ -207,6 +225,7 @@ impl Queue {
             self.refusals.waiting.front().map(|(_, waiting)| waiting.order),
             self.denials.front().map(|waiting| waiting.order),
             self.routine.front().map(|waiting| waiting.order),
+            self.strangers.front().map(|waiting| waiting.order),
         ];
         let first = fronts.into_iter().flatten().min();
         if let Some(lost) = self.lost
@@ -220,7 +239,11 @@ impl Queue {
             0 => self.control.pop_front(),
             1 => self.refusals.pop(),
             _ => {
-                let lane = if lane == 2 { &mut self.denials } else { &mut self.routine };
+                let lane = match lane {
+                    2 => &mut self.denials,
+                    3 => &mut self.routine,
+                    _ => &mut self.strangers,
+                };
                 let waiting = lane.pop_front();
                 let bytes = waiting.as_ref().map_or(0, |waiting| size(&waiting.draft));
                 self.bytes = self.bytes.saturating_sub(bytes);
@@ -251,7 +274,7 @@ impl Queue {
     }
 
     fn decisions(&self) -> usize {
-        self.denials.len().saturating_add(self.routine.len())
+        self.denials.len().saturating_add(self.routine.len()).saturating_add(self.strangers.len())
     }
 
     fn is_over(&self) -> bool {

@@ -36,9 +36,9 @@ fn events(next: &[Next]) -> u64 {
 #[test]
 fn what_happened_first_leaves_first_whatever_its_kind() {
     let mut queue = queue(10, OnFullSpec::DropOldest);
-    queue.push(draft(1), false, None);
+    queue.push(draft(1), Worth::Routine, None);
     queue.push_refusal(key(1), draft(2), || draft(0));
-    queue.push(draft(3), true, None);
+    queue.push(draft(3), Worth::Denial, None);
     queue.push_control(draft(4));
     queue.push_open(draft(0));
     assert_eq!(queue.len(), 5);
@@ -50,7 +50,7 @@ fn what_happened_first_leaves_first_whatever_its_kind() {
 fn a_flood_of_refusals_is_counted_and_pushes_nothing_out() {
     let mut queue = queue(10, OnFullSpec::DropOldest);
     for id in 0..10 {
-        queue.push(draft(id), false, None);
+        queue.push(draft(id), Worth::Routine, None);
     }
     for round in 0..1_000 {
         for source in 0..100 {
@@ -83,7 +83,7 @@ fn bytes_are_a_bound_of_their_own() {
     let settings = QueueSettings { max_events: 1_000, max_bytes: 40, on_full: OnFullSpec::DropOldest };
     let mut queue = Queue::new(settings);
     for id in 0..20 {
-        queue.push(draft(id), false, None);
+        queue.push(draft(id), Worth::Routine, None);
     }
     assert_eq!((queue.len(), queue.bytes()), (10, 40));
     assert_eq!(queue.pop(), Some(Next::Lost(10)));
@@ -91,15 +91,16 @@ fn bytes_are_a_bound_of_their_own() {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Push { denied: bool, reserve: bool },
+    Push { worth: Worth, reserve: bool },
     Refuse { source: u32 },
     Control,
     Pop,
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let worth = prop_oneof![Just(Worth::Stranger), Just(Worth::Routine), Just(Worth::Denial)];
     let op = prop_oneof![
-        6 => any::<(bool, bool)>().prop_map(|(denied, reserve)| Op::Push { denied, reserve }),
+        6 => (worth, any::<bool>()).prop_map(|(worth, reserve)| Op::Push { worth, reserve }),
         3 => (0_u32..200).prop_map(|source| Op::Refuse { source }),
         1 => Just(Op::Control),
         3 => Just(Op::Pop),
@@ -114,11 +115,11 @@ proptest! {
         let (mut pushed, mut left) = (0_u64, Vec::new());
         for op in ops {
             match op {
-                Op::Push { denied, reserve } => {
+                Op::Push { worth, reserve } => {
                     let reservation = if reserve { queue.reserve().ok() } else { None };
                     let sure = reservation.is_some() && deny;
                     let dropped = queue.dropped_total();
-                    queue.push(draft(1), denied, reservation);
+                    queue.push(draft(1), worth, reservation);
                     prop_assert!(!sure || queue.dropped_total() == dropped, "a reserved place was not kept");
                     pushed = pushed.saturating_add(1);
                 }
@@ -138,4 +139,18 @@ proptest! {
         prop_assert_eq!(events(&left), pushed);
         prop_assert!(queue.is_empty() && queue.bytes() == 0 && queue.reserved.get() == 0);
     }
+}
+
+#[test]
+fn a_flood_of_strangers_is_forgotten_before_what_is_known_of_anybody() {
+    let mut queue = queue(4, OnFullSpec::DropOldest);
+    queue.push(draft(1), Worth::Routine, None);
+    queue.push(draft(2), Worth::Denial, None);
+    for id in 10..20 {
+        queue.push(draft(id), Worth::Stranger, None);
+    }
+    let kept = [1, 2].map(|id| Next::Event(draft(id))).into_iter();
+    let strangers = [18, 19].map(|id| Next::Event(draft(id)));
+    assert_eq!(drain(&mut queue), kept.chain([Next::Lost(8)]).chain(strangers).collect::<Vec<_>>());
+    assert!(queue.is_empty() && queue.bytes() == 0);
 }
