@@ -265,7 +265,7 @@ impl Transaction {
         if caller.head.headers.text("content-length").is_some_and(|length| !fits(length)) {
             return Err(Reason::BodyTooLarge.into());
         }
-        if !self.worker.enter_waiting() {
+        if !self.worker.enter_waiting(&caller.identity.principal) {
             self.worker.metrics.degraded("waiting", host);
             return Err(Reason::Overloaded.into());
         }
@@ -312,8 +312,8 @@ impl Transaction {
         let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Idle) else {
             return Step::Await;
         };
-        self.worker.leave_waiting();
         let Waiting { need: Need::Body(pending), caller, edits, .. } = *waiting;
+        self.worker.leave_waiting(&caller.identity.principal);
         let config = Rc::clone(&self.worker.config);
         let admitted = host
             .body(Body::Request, 0, self.exchange.held())
@@ -373,8 +373,8 @@ impl Transaction {
     pub fn on_end(&mut self, end: &EndFacts, host: &dyn Host) -> Option<(AccessEvent, Option<Reservation>)> {
         let status = match std::mem::replace(&mut self.state, State::Idle) {
             State::Answered => Status::Denied,
-            State::Waiting(_) => {
-                self.worker.leave_waiting();
+            State::Waiting(waiting) => {
+                self.worker.leave_waiting(&waiting.caller.identity.principal);
                 let (status, reason) = upstream::ended_waiting(end);
                 self.exchange.event.reason = reason.map(|reason| reason.answer().inner);
                 status
@@ -398,8 +398,8 @@ impl Transaction {
     }
 
     fn refuse(&mut self, refusal: Refusal) -> Step {
-        if let State::Waiting(_) = self.state {
-            self.worker.leave_waiting();
+        if let State::Waiting(waiting) = &self.state {
+            self.worker.leave_waiting(&waiting.caller.identity.principal);
         }
         self.state = State::Answered;
         self.exchange.event.reason = Some(refusal.reason.answer().inner);
@@ -422,8 +422,8 @@ impl Transaction {
 impl Drop for Transaction {
     /// A stream can be torn down without an end: its place among the waiting must not be lost.
     fn drop(&mut self) {
-        if let State::Waiting(_) = self.state {
-            self.worker.leave_waiting();
+        if let State::Waiting(waiting) = &self.state {
+            self.worker.leave_waiting(&waiting.caller.identity.principal);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What all requests of one configuration in one worker share.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::audit::export::Trail;
@@ -19,8 +20,20 @@ pub struct Worker {
     pub metrics: Metrics,
     /// Tokens that were verified a short while ago: they end with this configuration.
     pub verified: RefCell<Verified>,
-    waiting: Cell<u32>,
+    waiting: RefCell<Waiting>,
 }
+
+/// Places that are taken.
+#[derive(Debug, Default)]
+struct Waiting {
+    total: u32,
+    /// By principal; only those that have one.
+    each: BTreeMap<String, u32>,
+}
+
+/// A principal may take places while it has fewer than this many times those that are still free: alone four of five,
+/// and whoever comes then still finds some.
+const SHARE: u32 = 4;
 
 // === impl Worker ===
 
@@ -29,25 +42,34 @@ impl Worker {
     pub fn new(config: Rc<Config>, trail: Rc<RefCell<Trail>>) -> Self {
         let metrics = Metrics::new(&config.name, config.bounds.metric_series);
         let verified = RefCell::new(Verified::new(config.bounds.verified_tokens));
-        Self { config, trail, metrics, verified, waiting: Cell::new(0) }
+        Self { config, trail, metrics, verified, waiting: RefCell::default() }
     }
 
-    /// Takes a place among the waiting; `false` when all are taken.
-    pub(super) fn enter_waiting(&self) -> bool {
-        let free = self.waiting.get() < self.config.bounds.waiting;
-        if free {
-            self.waiting.set(self.waiting.get().saturating_add(1));
+    /// Takes a place among the waiting; `false` when all are taken, or this principal's share of them.
+    pub(super) fn enter_waiting(&self, principal: &str) -> bool {
+        let mut waiting = self.waiting.borrow_mut();
+        let free = self.config.bounds.waiting.saturating_sub(waiting.total);
+        let own = waiting.each.get(principal).copied().unwrap_or(0);
+        let enters = own < free.saturating_mul(SHARE);
+        if enters {
+            waiting.total = waiting.total.saturating_add(1);
+            waiting.each.insert(principal.to_owned(), own.saturating_add(1));
         }
-        free
+        enters
     }
 
     /// Gives the place back.
-    pub(super) fn leave_waiting(&self) {
-        self.waiting.set(self.waiting.get().saturating_sub(1));
+    pub(super) fn leave_waiting(&self, principal: &str) {
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.total = waiting.total.saturating_sub(1);
+        match waiting.each.get_mut(principal) {
+            Some(own) if *own > 1 => *own = own.saturating_sub(1),
+            _ => drop(waiting.each.remove(principal)),
+        }
     }
 
     /// Requests that wait.
     pub fn waiting(&self) -> u32 {
-        self.waiting.get()
+        self.waiting.borrow().total
     }
 }

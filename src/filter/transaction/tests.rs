@@ -264,3 +264,22 @@ fn a_model_in_the_query_does_not_win_over_the_one_decided_about() {
     let (event, _) = transaction.on_end(&done(400), &scene.host).unwrap();
     assert_eq!((event.status, event.reason), (Status::Denied, Some("body_ambiguous")));
 }
+
+#[test]
+fn one_caller_cannot_take_every_place_among_the_waiting() {
+    let scene = scene(|document| document["bounds"]["waiting"] = serde_json::json!(10));
+    let mut slow = Vec::new();
+    let refused = loop {
+        match scene.chat() {
+            (transaction, Step::Forward(_)) => slow.push(transaction),
+            (_, step) => break status(&step),
+        }
+    };
+    assert_eq!((slow.len(), refused), (8, Some(503)));
+    assert!(scene.worker.enter_waiting("another"));
+    slow.clear();
+    assert_eq!(scene.worker.waiting(), 1);
+    assert!(matches!(scene.chat().1, Step::Forward(_)));
+    scene.worker.leave_waiting("another");
+    assert_eq!(scene.worker.waiting(), 0);
+}
