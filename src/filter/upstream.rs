@@ -53,8 +53,8 @@ pub(super) fn introduce(head: &RequestHead, identity: &Identity, edits: &mut Req
     set("tier", readable(&identity.tier));
 }
 
-/// Removes what an upstream sent under our names.
-pub(super) fn strip(block: &[u8]) -> ResponseEdits {
+/// Removes what somebody sent under our names, in headers or trailers.
+pub fn strip(block: &[u8]) -> ResponseEdits {
     let mut edits = ResponseEdits::default();
     for (name, _) in Pairs::read(block).into_iter().flatten() {
         if let Ok(name) = std::str::from_utf8(name)

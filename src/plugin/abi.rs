@@ -11,7 +11,9 @@ use crate::host::{HostError, Version, Versioned};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Map {
     Request,
+    RequestTrailers,
     Response,
+    ResponseTrailers,
     Callout,
 }
 
@@ -282,7 +284,9 @@ impl From<Map> for u32 {
     fn from(map: Map) -> Self {
         match map {
             Map::Request => 0,
+            Map::RequestTrailers => 1,
             Map::Response => 2,
+            Map::ResponseTrailers => 3,
             Map::Callout => 6,
         }
     }

@@ -8,6 +8,7 @@ use proxy_wasm::types::Action;
 
 use crate::filter::step::{LocalReply, RequestEdits, Step, valid_value};
 use crate::filter::transaction::{EndFacts, Transaction};
+use crate::filter::upstream;
 use crate::filter::worker::Worker;
 use crate::host::{Host, HostError, Level};
 use crate::http::pairs::Pairs;
@@ -65,6 +66,7 @@ impl HttpContext for Http {
     }
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        take_ours(Map::RequestTrailers);
         let step = self.transaction.borrow_mut().on_request_trailers(&ProxyHost);
         self.apply(step)
     }
@@ -83,6 +85,11 @@ impl HttpContext for Http {
 
     fn on_http_response_body(&mut self, size: usize, _end_of_stream: bool) -> Action {
         self.transaction.borrow_mut().on_response_body(size, &ProxyHost);
+        Action::Continue
+    }
+
+    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+        take_ours(Map::ResponseTrailers);
         Action::Continue
     }
 
@@ -169,6 +176,13 @@ pub(super) fn apply(step: Step) -> Action {
         ProxyHost.log(Level::Error, &format!("mlgate: an answer could not be sent: {error:?}"));
     }
     Action::Pause
+}
+
+/// Trailers carry nothing under our names in either direction: some servers merge them into the headers.
+fn take_ours(map: Map) {
+    for name in upstream::strip(&abi::headers(map).unwrap_or_default()).remove {
+        let _ = abi::remove_header(map, &name);
+    }
 }
 
 fn edit(edits: &RequestEdits) -> Result<(), HostError> {
