@@ -350,6 +350,9 @@ impl Transaction {
     /// The response's head is here: ours, the upstream's, or the proxy's own.
     pub fn on_response_headers(&mut self, block: &[u8]) -> ResponseEdits {
         let mut edits = upstream::strip(block);
+        // Only under `peek: stream` can an upstream answer before the decision. An error or a redirect passes: it holds
+        // nothing of a model, and may be the proxy's own, after which no more of the body comes.
+        edits.hold = matches!(self.state, State::Waiting(_)) && !upstream::gives_nothing(block);
         if !self.exchange.event.decision_id.is_empty() {
             edits.set.push((
                 String::from(crate::filter::reply::DECISION_ID),

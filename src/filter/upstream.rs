@@ -66,6 +66,13 @@ pub fn strip(block: &[u8]) -> ResponseEdits {
     edits
 }
 
+/// Whether a response's head is that of a redirect or an error.
+pub(super) fn gives_nothing(block: &[u8]) -> bool {
+    let status = Pairs::read(block).into_iter().flatten().find(|(name, _)| *name == b":status");
+    let status = status.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse::<u16>().ok());
+    status.is_some_and(|status| status >= 300)
+}
+
 /// How a forwarded request ended (DESIGN of the event's `status`).
 pub(super) fn status(end: &EndFacts) -> Status {
     let grpc_failed = end.grpc_status.is_some_and(|status| GRPC_FAILURES.contains(&status));
@@ -86,6 +93,8 @@ pub(super) fn ended_waiting(end: &EndFacts) -> (Status, Option<Reason>) {
     match end.http_status {
         Some(413) => (Status::Denied, Some(Reason::BodyTooLarge)),
         Some(408) => (Status::Denied, Some(Reason::BodyTimeout)),
+        // nothing of the body had gone on: the proxy found no upstream, or that one failed on the headers
+        Some(500..) => (Status::Error, None),
         _ => (Status::Aborted, None),
     }
 }

@@ -120,6 +120,12 @@ pub(super) fn continue_request() -> Result<(), HostError> {
     checked(unsafe { proxy_continue_stream(0) })
 }
 
+/// Sends on what a pause holds of the effective context's response.
+pub(super) fn continue_response() -> Result<(), HostError> {
+    // SAFETY: takes a number.
+    checked(unsafe { proxy_continue_stream(1) })
+}
+
 /// `path` has its segments joined by NUL.
 pub(super) fn property(path: &str) -> Result<Vec<u8>, HostError> {
     let (mut value, mut size) = (std::ptr::null_mut(), 0);

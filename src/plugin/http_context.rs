@@ -1,6 +1,6 @@
 //! One stream: hands the transaction what the proxy says, and does what it answers.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
@@ -24,6 +24,8 @@ pub(super) struct Http {
     transaction: Rc<RefCell<Transaction>>,
     root: Rc<Shared>,
     grpc: bool,
+    /// The upstream answered before the decision.
+    holds_response: Cell<bool>,
 }
 
 /// A stream of a root that has no configuration: the host should not send one, and gets nothing through.
@@ -35,7 +37,7 @@ impl Http {
     /// A stream that is about to begin.
     pub(super) fn new(id: u32, worker: Rc<Worker>, root: Rc<Shared>) -> Self {
         let transaction = Rc::new(RefCell::new(Transaction::new(Rc::clone(&worker))));
-        Self { id, worker, transaction, root, grpc: false }
+        Self { id, worker, transaction, root, grpc: false, holds_response: Cell::new(false) }
     }
 
     /// The last thing a callback of the request does.
@@ -44,7 +46,16 @@ impl Http {
             Some(_) => self.root.await_tick(self.id, &self.transaction),
             None => self.root.forget(self.id),
         }
-        apply(step)
+        let action = apply(step);
+        if action == Action::Continue && self.holds_response.take() {
+            // a stream that is gone has nothing to send on
+            let _ = abi::continue_response();
+        }
+        action
+    }
+
+    fn response_action(&self) -> Action {
+        if self.holds_response.get() { Action::Pause } else { Action::Continue }
     }
 }
 
@@ -80,17 +91,18 @@ impl HttpContext for Http {
         for (name, value) in &edits.set {
             let _ = abi::set_header(Map::Response, name, value.as_bytes());
         }
-        Action::Continue
+        self.holds_response.set(edits.hold);
+        self.response_action()
     }
 
     fn on_http_response_body(&mut self, size: usize, _end_of_stream: bool) -> Action {
         self.transaction.borrow_mut().on_response_body(size, &ProxyHost);
-        Action::Continue
+        self.response_action()
     }
 
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
         take_ours(Map::ResponseTrailers);
-        Action::Continue
+        self.response_action()
     }
 
     fn on_log(&mut self) {

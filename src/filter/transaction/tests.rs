@@ -266,6 +266,27 @@ fn a_model_in_the_query_does_not_win_over_the_one_decided_about() {
 }
 
 #[test]
+fn an_answer_before_the_decision_is_held_if_it_is_a_success() {
+    let scene = scene(|_| {});
+    for (answer, hold) in [("200", true), ("307", false), ("x", true), ("404", false), ("503", false)] {
+        let (mut waiting, _) = scene.chat();
+        assert_eq!(waiting.on_response_headers(&Pairs::write(&[(":status", answer)])).hold, hold, "{answer}");
+        assert_eq!(status(&waiting.on_deadline()), Some(408));
+        assert!(!waiting.on_response_headers(&Pairs::write(&[(":status", "408")])).hold);
+    }
+    let (mut forwarded, _) = scene.begin("/predict", &[], true);
+    assert!(!forwarded.on_response_headers(&Pairs::write(&[(":status", "200")])).hold);
+}
+
+#[test]
+fn an_upstream_that_fails_before_the_decision_is_an_error() {
+    let scene = scene(|_| {});
+    let (mut waiting, _) = scene.chat();
+    let (event, _) = waiting.on_end(&done(503), &scene.host).unwrap();
+    assert_eq!((event.status, event.reason), (Status::Error, None));
+}
+
+#[test]
 fn one_caller_cannot_take_every_place_among_the_waiting() {
     let scene = scene(|document| document["bounds"]["waiting"] = serde_json::json!(10));
     let mut slow = Vec::new();
