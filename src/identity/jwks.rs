@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Map, Value as Json};
 use sha2::Sha256;
 
-use crate::host::signature::{self, Curve, PublicKey};
+use crate::host::signature::{self, Curve, PublicKey, SignatureCheck};
 use crate::identity::jwt::base64url;
 use crate::identity::secret::Secret;
 
@@ -53,7 +53,7 @@ pub struct Key {
 
 /// What verifies.
 #[derive(Clone, Debug)]
-pub enum Material {
+enum Material {
     /// RSA or ECDSA: the host verifies.
     Public(Family, PublicKey),
     /// Ed25519.
@@ -64,7 +64,7 @@ pub enum Material {
 
 /// The kind of a [`Material::Public`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+enum Family {
     /// RSA.
     Rsa,
     /// ECDSA on this curve.
@@ -73,7 +73,7 @@ pub enum Family {
 
 /// HMAC-SHA256 under a secret, after its key schedule. Not printable on purpose.
 #[derive(Clone)]
-pub struct SharedSecret(Hmac<Sha256>);
+struct SharedSecret(Hmac<Sha256>);
 
 /// Why no key was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,9 +261,31 @@ impl Key {
         self.id.as_deref()
     }
 
-    /// What verifies.
-    pub const fn material(&self) -> &Material {
-        &self.material
+    /// Whether its owner signed `text`. `ask` is how public keys are checked, by the host or in its place.
+    ///
+    /// # Errors
+    /// Whatever kept `ask` from answering.
+    pub fn verify<E>(
+        &self,
+        algorithm: Algorithm,
+        text: &[u8],
+        signature: &[u8],
+        ask: impl FnOnce(&SignatureCheck<'_>) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        if !self.serves(algorithm) {
+            return Ok(false);
+        }
+        match (&self.material, algorithm.of_host()) {
+            (Material::Public(_, key), Some(algorithm)) => {
+                ask(&SignatureCheck { algorithm, key, text, signature })
+            }
+            // strict: neither the point of the signature nor the key may be of low order (RFC 8032 §5.1.7)
+            (Material::Edwards(key), None) => Ok(ed25519_dalek::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify_strict(text, &signature).is_ok())),
+            (Material::Shared(secret), None) => Ok(secret.is_mac(text, signature)),
+            // INVARIANT: `serves` pairs each kind with its own algorithms
+            _ => Ok(false),
+        }
     }
 
     /// Whether it verifies signatures of this algorithm.
@@ -292,7 +314,7 @@ impl Material {
 
 impl SharedSecret {
     /// Whether `mac` is right; takes the same time wherever the two differ.
-    pub fn is_mac(&self, text: &[u8], mac: &[u8]) -> bool {
+    fn is_mac(&self, text: &[u8], mac: &[u8]) -> bool {
         self.0.clone().chain_update(text).verify_slice(mac).is_ok()
     }
 }

@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::faults::Faults;
 use crate::host::signature::SignatureCheck;
 use crate::host::{Host, HostError};
-use crate::identity::jwks::{Algorithm, Key, Material, NoKey};
+use crate::identity::jwks::{Algorithm, NoKey};
 use crate::identity::spec::{AuthenticationSpec, ConsumerSpec, SignaturesSpec};
 use crate::identity::{AuthenticationError, Identity};
 use crate::time::UnixTime;
@@ -208,35 +208,12 @@ impl Tokens {
         provider.check_audience(&claims)?;
         provider.check_times(claims.times(), now)?;
         let key = provider.keys().find(token.key_id.as_deref(), algorithm).map_err(TokenError::from)?;
-        self.check_signature(&token, algorithm, key, host)?;
+        let ask = |check: &SignatureCheck<'_>| self.check_publicly(check, host);
+        if !key.verify(algorithm, token.signing_input, &token.signature, ask)? {
+            return Err(TokenError::SignatureWrong);
+        }
         let identity = Rc::new(provider.identity(&claims)?);
         Ok(Passed { identity, times: *claims.times(), provider: index })
-    }
-
-    /// The key decides how: a key of one kind cannot be used as another.
-    fn check_signature(
-        &self,
-        token: &Token<'_>,
-        algorithm: Algorithm,
-        key: &Key,
-        host: &dyn Host,
-    ) -> Result<(), TokenError> {
-        let right = match key.material() {
-            Material::Shared(secret) => secret.is_mac(token.signing_input, &token.signature),
-            Material::Edwards(key) => {
-                // strict: neither the point of the signature nor the key may be of low order (RFC 8032 §5.1.7)
-                ed25519_dalek::Signature::from_slice(&token.signature)
-                    .is_ok_and(|signature| key.verify_strict(token.signing_input, &signature).is_ok())
-            }
-            Material::Public(_, key) => {
-                // INVARIANT: `find` gave a key that serves the algorithm, and public keys serve the host's alone
-                let algorithm = algorithm.of_host().ok_or(TokenError::KeyUnknown)?;
-                let check =
-                    SignatureCheck { algorithm, key, text: token.signing_input, signature: &token.signature };
-                self.check_publicly(&check, host)?
-            }
-        };
-        if right { Ok(()) } else { Err(TokenError::SignatureWrong) }
     }
 
     fn check_publicly(&self, check: &SignatureCheck<'_>, host: &dyn Host) -> Result<bool, TokenError> {
