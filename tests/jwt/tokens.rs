@@ -1,5 +1,11 @@
 //! Tokens for tests, signed when they are needed, with keys that are published as examples.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a token that cannot be made should stop the test"
+)]
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey};
