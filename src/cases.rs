@@ -39,6 +39,7 @@ pub mod check;
 pub mod file;
 pub mod files;
 pub mod gate;
+mod token;
 
 pub use check::{Observed, Seen};
 pub use file::{Case, CaseFile};

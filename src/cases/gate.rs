@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
 use crate::audit::chain::hex;
+use crate::cases::token::Wanted;
 use crate::config::tree::Tree;
 use crate::identity::api_key::{ApiKey, RANDOM_BYTES};
 use crate::identity::secret::Secret;
@@ -103,7 +104,8 @@ impl Gate {
 
     /// Replaces placeholders: `${key.<id>}` a key of the configuration, `${wrong.<id>}` a well-formed key with that id
     /// and another secret, `${typo.<id>}` that key with its last digit changed, `${stranger}` a well-formed key that nobody
-    /// knows, `${bytes.<hex>}` bytes that YAML cannot say, `${repeat.<times>.<text>}`.
+    /// knows, `${jwt.<provider>.<subject>.<claims>}` a token (see `token`; the claims may be left out), `${expired.…}` and
+    /// `${forged.…}` the same token too late or signed by somebody else, `${bytes.<hex>}` bytes that YAML cannot say, `${repeat.<times>.<text>}`.
     ///
     /// # Errors
     /// An unknown placeholder.
@@ -135,6 +137,15 @@ impl Gate {
                 Ok(key)
             }
             "stranger" => Ok(self.key("stranger", "right")?.expose().as_bytes().to_vec()),
+            "jwt" | "expired" | "forged" => {
+                let token = Wanted::read(rest, &self.document, &self.environment).ok_or_else(unknown)?;
+                let token = match kind {
+                    "jwt" => token.right(),
+                    "expired" => token.expired(),
+                    _ => token.forged(),
+                };
+                Ok(token.into_bytes())
+            }
             "bytes" => unhex(rest).ok_or_else(unknown),
             "repeat" => {
                 let (times, text) = rest.split_once('.').ok_or_else(unknown)?;
