@@ -25,6 +25,7 @@ check: toolchain ## formatting, lints on native and Wasm, documentation
 	@$(STEP) "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --all-features --document-private-items -p mlgate
 
 unit: toolchain ## unit tests, properties, the golden table on the core, the command, the walls
+	@$(STEP) "a browser, where it can be had" ./integration/install-chromium.sh
 	@$(STEP) "the core and the command" cargo test --locked --quiet --all-features -p mlgate
 
 e2e: toolchain ## the built filter in the real Envoy

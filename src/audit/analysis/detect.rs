@@ -363,7 +363,12 @@ fn errors(caller: &Caller, before: &[Hour], within: &[Hour], thresholds: &Thresh
         return None;
     }
     let past = Sum::of(before);
-    let since = within.iter().find_map(Hour::first_failure)?;
+    // some of what is asked always fails: it began in the first hour that is as bad as the whole
+    let bad = |hour: &&Hour| {
+        u64::from(hour.failures).saturating_mul(1000)
+            > u64::from(hour.requests).saturating_mul(thresholds.max_errors_per_mille)
+    };
+    let since = within.iter().find(bad).and_then(Hour::first_failure)?;
     let evidence = Evidence::HighErrorRate {
         seen: Share { failures: sum.failures, requests: sum.requests, per_mille: share },
         normal: (past.requests > 0).then(|| Share {

@@ -15,6 +15,7 @@ mod collect;
 pub(crate) mod lines;
 mod report;
 mod scan;
+mod serve;
 mod store;
 mod times;
 mod verify;
@@ -25,6 +26,7 @@ pub(crate) enum AuditCommand {
     Analyze(analyze::AnalyzeCommand),
     Collect(collect::CollectCommand),
     Report(report::ReportCommand),
+    Serve(serve::ServeCommand),
     Verify(verify::VerifyCommand),
 }
 
@@ -45,6 +47,7 @@ pub(crate) fn run(command: AuditCommand, format: Format) -> ExitCode {
         AuditCommand::Analyze(command) => or_stop(analyze::run(&command, format)),
         AuditCommand::Collect(command) => or_stop(collect::run(&command).map(|()| ExitCode::SUCCESS)),
         AuditCommand::Report(command) => or_stop(report::run(&command, format)),
+        AuditCommand::Serve(command) => or_stop(serve::run(&command)),
         AuditCommand::Verify(command) => match verify::run(&command, format) {
             Ok(exit) => exit,
             Err(stop) => {

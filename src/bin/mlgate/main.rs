@@ -151,6 +151,12 @@ impl Stop {
     }
 }
 
+impl Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
 /// Reads a whole file; `-` is standard input.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Stop> {
     let mut bytes = Vec::new();

@@ -77,7 +77,8 @@ impl Moment {
     }
 }
 
-fn timestamp(text: &str) -> Result<UnixTime, String> {
+/// Reads a time of an option.
+pub(super) fn timestamp(text: &str) -> Result<UnixTime, String> {
     UnixTime::parse(text).map_err(|_| String::from("write a time such as `2026-03-31T00:00:00Z`"))
 }
 

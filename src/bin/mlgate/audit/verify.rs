@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::Args;
+use mlgate::audit::chain::MacKey;
 use mlgate::audit::verify::{Place, Report, Verifier};
 
 use super::lines::{self, Line};
@@ -44,15 +45,7 @@ const BUFFER: usize = 1 << 20;
 
 /// Runs the command.
 pub(super) fn run(command: &VerifyCommand, format: Format) -> Result<ExitCode, Stop> {
-    let mut verifier = Verifier::new(keys(&command.chain_keys)?);
-    let mut progress = Progress::new(&command.files);
-    for path in &command.files {
-        if let Err(error) = read(path, &mut verifier, &mut progress) {
-            verifier.unreadable_file(&path.display().to_string(), &error.to_string());
-        }
-    }
-    progress.end();
-    let report = verifier.finish();
+    let report = check(&command.files, keys(&command.chain_keys)?);
     let text = match format {
         Format::Human => report.to_string(),
         Format::Json => json(&report)?,
@@ -62,6 +55,19 @@ pub(super) fn run(command: &VerifyCommand, format: Format) -> Result<ExitCode, S
         .write_all(text.as_bytes())
         .map_err(|error| Stop::failure("standard output", error, "read it to its end"))?;
     Ok(ExitCode::from(report.verdict.exit()))
+}
+
+/// The verdict on these logs.
+pub(super) fn check(files: &[PathBuf], keys: Vec<MacKey>) -> Report {
+    let mut verifier = Verifier::new(keys);
+    let mut progress = Progress::new(files);
+    for path in files {
+        if let Err(error) = read(path, &mut verifier, &mut progress) {
+            verifier.unreadable_file(&path.display().to_string(), &error.to_string());
+        }
+    }
+    progress.end();
+    verifier.finish()
 }
 
 fn json(report: &Report) -> Result<String, Stop> {
