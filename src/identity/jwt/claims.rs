@@ -146,7 +146,7 @@ pub fn invalid(claim: &str) -> TokenError {
     TokenError::ClaimInvalid { claim: claim.to_owned() }
 }
 
-/// Reads a JSON object that is all of `bytes`; no member twice, nested at most [`MAX_DEPTH`] deep.
+/// Reads a JSON object that is all of `bytes`; no member twice, nested at most `MAX_DEPTH` deep.
 pub fn object(bytes: &[u8]) -> Option<Map<String, Json>> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Strict { depth: 0 }.deserialize(&mut reader).ok()?;
