@@ -30,6 +30,7 @@
 //! | [`model_server`] | an upstream that answers like vLLM, KServe and MLflow and records what it got |
 //! | [`recorder`] | an upstream that writes down when each header block, body byte, trailer and reset came |
 //! | [`demo`] | the article's story against all of it: `make demo`, `make run` |
+//! | [`filter_file`] | a filter that can be pushed alone |
 //! | [`history`] | generated audit histories with labelled incidents |
 //! | [`client`] | HTTP/1 and HTTP/2 callers, hostile bytes and abrupt ends included |
 //! | [`caller`] | one request on a connection, byte by byte, from a chosen address |
@@ -53,6 +54,7 @@ pub mod client;
 pub mod collector;
 pub mod demo;
 pub mod envoy;
+pub mod filter_file;
 pub mod frames;
 pub mod gate;
 #[path = "../../tests/support/history.rs"]

@@ -11,7 +11,7 @@ use mlgate::config::{Format, load};
 use mlgate_integration::client::{self, Http1};
 use mlgate_integration::demo::collector::Collector;
 use mlgate_integration::{
-    Answer, Cluster, Envoy, EnvoyBuilder, ModelServer, Plugin, Route, Stack, artifacts,
+    Answer, Cluster, Envoy, EnvoyBuilder, ModelServer, Plugin, Route, Stack, artifacts, filter_file,
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -178,15 +178,7 @@ async fn a_key_is_refused_once_a_listener_with_its_revocation_is_pushed() -> any
 async fn an_open_connection_is_refused_too_where_only_the_filter_is_pushed() -> anyhow::Result<()> {
     let scene = Scene::create("revocation-ecds").await?;
     let mut bootstrap = scene.builder(&scene.gate.document)?.bootstrap();
-    let filter = bootstrap.pointer_mut(FILTER).context("no filter")?;
-    let resource = scene.stack.write(RESOURCE, discovered(filter)?)?;
-    *filter = json!({
-        "name": "mlgate",
-        "config_discovery": {
-            "config_source": {"path_config_source": {"path": resource}, "resource_api_version": "V3"},
-            "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
-        },
-    });
+    filter_file::take_out(&scene.stack, &mut bootstrap)?;
     let envoy = EnvoyBuilder::new().concurrency(WORKERS).whole(bootstrap).start(&scene.stack).await?;
     // One connection for each worker, as likely as not; each must be refused.
     let mut kept = Vec::new();
@@ -196,9 +188,7 @@ async fn an_open_connection_is_refused_too_where_only_the_filter_is_pushed() -> 
         kept.push(connection);
     }
 
-    let mut next = scene.builder(&scene.revoked)?.bootstrap();
-    let filter = next.pointer_mut(FILTER).context("no filter")?;
-    scene.stack.write(RESOURCE, discovered(filter)?)?;
+    filter_file::push(&scene.stack, &scene.builder(&scene.revoked)?.bootstrap())?;
     let refused = scene.check_refused(&envoy).await?;
     for connection in &mut kept {
         assert_eq!(connection.call(scene.request(ALICE)?).await?.status, 401);
@@ -207,9 +197,6 @@ async fn an_open_connection_is_refused_too_where_only_the_filter_is_pushed() -> 
     scene.check_trail(&refused).await
 }
 
-const FILTER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
-const RESOURCE: &str = "filter.json";
-
 /// A configuration that followed another; the first one after a start follows none.
 fn is_change(event: &Value) -> bool {
     text(event, "/type") == "config" && event.get("prev_policy_revision").is_some()
@@ -217,14 +204,4 @@ fn is_change(event: &Value) -> bool {
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// A filter as a file that Envoy watches.
-fn discovered(filter: &Value) -> anyhow::Result<Vec<u8>> {
-    let resource = json!({
-        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
-        "name": "mlgate",
-        "typed_config": filter.get("typed_config").context("no typed configuration")?,
-    });
-    Ok(serde_json::to_vec(&json!({"resources": [resource]}))?)
 }
