@@ -50,8 +50,11 @@ demo: toolchain ## the article's story against the real Envoy, as a table; then 
 run: toolchain ## the same stack, left running, with the lines to type
 	@cargo run --locked --quiet -p mlgate-integration --bin mlgate-demo -- --keep
 
+scenarios: toolchain ## stolen key, insider, retry loop: the damage without the gate and with it (e2e plays them too)
+	@cargo run --locked --quiet -p mlgate-integration --bin mlgate-demo -- --scenarios
+
 toolchain:
 	@for target in $(WASM_TARGET) $(WASM_CORE); do \
 		rustup target list --installed | grep -q "^$$target\$$" || rustup target add $$target; done
 
-.PHONY: help build check unit e2e test test-wasm demo run toolchain
+.PHONY: help build check unit e2e test test-wasm demo run scenarios toolchain

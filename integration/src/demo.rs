@@ -54,7 +54,7 @@ impl Demo {
     /// ([`artifacts`]), otherwise they are made first.
     pub async fn start(name: &str) -> anyhow::Result<Self> {
         let stack = Stack::create(name)?;
-        let (document, keys) = setup::document()?;
+        let (document, keys) = setup::document(setup::DOCUMENT)?;
         stack.write("mlgate.json", serde_json::to_vec_pretty(&document)?)?;
         let secrets = setup::secrets()?;
         let collector = Collector::start(&stack, &secrets).await?;

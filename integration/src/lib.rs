@@ -30,6 +30,7 @@
 //! | [`model_server`] | an upstream that answers like vLLM, KServe and MLflow and records what it got |
 //! | [`recorder`] | an upstream that writes down when each header block, body byte, trailer and reset came |
 //! | [`demo`] | the article's story against all of it: `make demo`, `make run` |
+//! | [`scenarios`] | three incidents, without the gate and with it: `make scenarios` |
 //! | [`filter_file`] | a filter that can be pushed alone |
 //! | [`history`] | generated audit histories with labelled incidents |
 //! | [`client`] | HTTP/1 and HTTP/2 callers, hostile bytes and abrupt ends included |
@@ -61,6 +62,7 @@ pub mod gate;
 pub mod history;
 pub mod model_server;
 pub mod recorder;
+pub mod scenarios;
 pub mod scripted;
 pub mod stack;
 

@@ -25,7 +25,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -36,6 +36,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::background;
@@ -71,9 +72,20 @@ pub struct Received {
     pub trailers: Option<HeaderMap>,
 }
 
+/// What a server can do: it has room for so many requests at once, others wait in the order in which they came.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// Requests in work at the same time.
+    pub at_once: usize,
+    /// How long one takes.
+    pub each: Duration,
+}
+
 #[derive(Debug, Default)]
 struct Record {
     state: Mutex<State>,
+    /// Free places and the time that each request takes; no bound where there is none.
+    places: Option<(Semaphore, Duration)>,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +105,17 @@ impl ModelServer {
 
     /// Starts on this address.
     pub async fn start_on(address: SocketAddr) -> anyhow::Result<Self> {
-        let record = Arc::new(Record::default());
+        Self::start_with(address, Record::default()).await
+    }
+
+    /// Starts on a free loopback port with so much capacity and no more.
+    pub async fn start_limited(capacity: Capacity) -> anyhow::Result<Self> {
+        let places = Some((Semaphore::new(capacity.at_once), capacity.each));
+        Self::start_with(SocketAddr::from(([127, 0, 0, 1], 0)), Record { places, ..Record::default() }).await
+    }
+
+    async fn start_with(address: SocketAddr, record: Record) -> anyhow::Result<Self> {
+        let record = Arc::new(record);
         let shared = Arc::clone(&record);
         let (bound, address_bound) = tokio::sync::oneshot::channel();
         let task = background::spawn(async move {
@@ -235,5 +257,9 @@ async fn answer(request: Request<Incoming>, record: Arc<Record>) -> Result<answe
         kept.trailers.clone_from(&received.trailers);
         kept.complete = received.complete;
     });
+    if let Some((free, each)) = &record.places {
+        let _place = free.acquire().await;
+        tokio::time::sleep(*each).await;
+    }
     Ok(answers::make(&received, Bytes::from(content)).await)
 }

@@ -1,4 +1,5 @@
 //! `make demo`: the story as one table, then the audit log. `make run` (`--keep`): the same stack, left running.
+//! `make scenarios` (`--scenarios`): three incidents without the gate and with it.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that people watch")]
 #![expect(clippy::disallowed_methods, reason = "the outside world: arguments and a clock")]
@@ -10,19 +11,29 @@ use std::time::Instant;
 use mlgate_integration::Stack;
 use mlgate_integration::artifacts;
 use mlgate_integration::demo::collector::{Collector, Verdict, shown};
-use mlgate_integration::demo::story::{self, CENTS_PER_CALL, Expected, STOLEN};
+use mlgate_integration::demo::story::{self, Expected, STOLEN, dollars};
 use mlgate_integration::demo::{Demo, guide, play, table};
+use mlgate_integration::scenarios;
+
+/// What is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Keep,
+    Scenarios,
+    Story,
+}
 
 fn main() -> ExitCode {
-    let keep = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
-        [] => false,
-        [flag] if flag == "--keep" => true,
+    let mode = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
+        [] => Mode::Story,
+        [flag] if flag == "--keep" => Mode::Keep,
+        [flag] if flag == "--scenarios" => Mode::Scenarios,
         _ => {
-            eprintln!("usage: mlgate-demo [--keep]");
+            eprintln!("usage: mlgate-demo [--keep | --scenarios]");
             return ExitCode::from(3);
         }
     };
-    match run(keep) {
+    match run(mode) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -33,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 /// Whether everything was as expected.
-fn run(keep: bool) -> anyhow::Result<bool> {
+fn run(mode: Mode) -> anyhow::Result<bool> {
     // Before anything listens for Ctrl-C, so that it ends these as it ends any build.
     step("the filter", artifacts::filter_wasm)?;
     step("the command", artifacts::command)?;
@@ -41,11 +52,17 @@ fn run(keep: bool) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         tokio::select! {
-            result = async { if keep { leave_running().await } else { tell().await } } => result,
+            result = async {
+                match mode {
+                    Mode::Keep => leave_running().await,
+                    Mode::Scenarios => tell_scenarios().await,
+                    Mode::Story => tell().await,
+                }
+            } => result,
             interrupt = tokio::signal::ctrl_c() => {
                 interrupt?;
                 println!("\nstopped");
-                Ok(keep)
+                Ok(mode == Mode::Keep)
             }
         }
     })
@@ -60,10 +77,6 @@ async fn tell() -> anyhow::Result<bool> {
     demo.envoy.check_unharmed().await?;
     println!("\n{}", table::render(&sections, is_coloured()));
     if let Expected::Burst { sent, served } = STOLEN {
-        let dollars = |calls: usize| {
-            let cents = calls.saturating_mul(CENTS_PER_CALL);
-            format!("{}.{:02} USD", cents.div_euclid(100), cents.rem_euclid(100))
-        };
         println!(
             "The stolen key, if a call costs {}: the thief spends {} in this hour instead of {}.",
             dollars(1),
@@ -85,6 +98,19 @@ async fn tell() -> anyhow::Result<bool> {
         shown(stack.folder())
     );
     Ok(wrong == 0 && proven)
+}
+
+/// Plays the incidents.
+async fn tell_scenarios() -> anyhow::Result<bool> {
+    let start = Instant::now();
+    let fine = scenarios::play(|report| println!("\n{}", report.render(is_coloured()))).await?;
+    let verdict = if fine { "as expected" } else { "NOT as expected" };
+    println!(
+        "{verdict}; {} s; logs in {}",
+        start.elapsed().as_secs(),
+        shown(&artifacts::root().join("build/stacks"))
+    );
+    Ok(fine)
 }
 
 /// The log is intact, and one changed byte is found.

@@ -22,14 +22,14 @@ struct Played {
 }
 
 /// How often each word came.
-type Counted = BTreeMap<String, usize>;
+pub(crate) type Counted = BTreeMap<String, usize>;
 
 /// Connections of a burst.
 const CONNECTIONS: usize = 8;
 /// The status of an event that has no reason.
 const SUCCESS: &str = "success";
 /// What most of a burst is answered.
-const LIMITED: &str = "rate_limited";
+pub(crate) const LIMITED: &str = "rate_limited";
 
 /// Plays all parts, then reads the audit log.
 pub async fn play(demo: &Demo, parts: Vec<Part>) -> anyhow::Result<Vec<Section>> {
@@ -102,8 +102,7 @@ async fn burst(address: SocketAddr, call: &Call, count: usize) -> anyhow::Result
             let mut answers = Vec::with_capacity(share);
             for _ in 0..share {
                 let answer = connection.call(request.clone()).await?;
-                // Envoy closes where it answers before it has read the whole request.
-                if answer.header("connection").is_some_and(|value| value == "close") {
+                if closes(&answer) {
                     connection = Http1::connect(address).await?;
                 }
                 answers.push(answer);
@@ -116,6 +115,11 @@ async fn burst(address: SocketAddr, call: &Call, count: usize) -> anyhow::Result
         answers.extend(sent??);
     }
     Ok(answers)
+}
+
+/// Envoy closes where it answers before it has read the whole request.
+pub(crate) fn closes(answer: &Answer) -> bool {
+    answer.header("connection").is_some_and(|value| value == "close")
 }
 
 /// What callers read: each status and reason with how often it came.
@@ -135,7 +139,7 @@ fn told(answers: &[Answer]) -> (Counted, Counted) {
 }
 
 /// The reason of a problem document or a gRPC message.
-fn reason(answer: &Answer) -> Option<String> {
+pub(crate) fn reason(answer: &Answer) -> Option<String> {
     if answer.grpc_status().is_some_and(|status| status != 0) {
         let message = answer.header("grpc-message")?;
         return message.split(':').next().map(str::to_owned);
@@ -211,12 +215,12 @@ fn audited(played: Played, events: &BTreeMap<String, String>) -> Row {
     row
 }
 
-fn words(counted: &Counted) -> String {
+pub(crate) fn words(counted: &Counted) -> String {
     let each: Vec<String> = counted.iter().map(|(word, count)| format!("{count} {word}")).collect();
     each.join(", ")
 }
 
-fn count(counted: &mut Counted, word: String) {
+pub(crate) fn count(counted: &mut Counted, word: String) {
     let count = counted.entry(word).or_default();
     *count = count.saturating_add(1);
 }

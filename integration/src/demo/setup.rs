@@ -19,7 +19,7 @@ use crate::artifacts;
 pub struct Keys(BTreeMap<String, Vec<String>>);
 
 /// The document of the demo.
-const DOCUMENT: &str = "envoy/config/demo.yaml";
+pub const DOCUMENT: &str = "envoy/config/demo.yaml";
 /// The documented bootstrap.
 const BOOTSTRAP: &str = "envoy/envoy.yaml";
 /// Variables that both files name.
@@ -38,7 +38,7 @@ impl Keys {
     /// A consumer's keys are counted from 0.
     pub fn nth(&self, consumer: &str, index: usize) -> anyhow::Result<&str> {
         let key = self.0.get(consumer).and_then(|keys| keys.get(index));
-        key.map(String::as_str).with_context(|| format!("{DOCUMENT} has no key {index} of `{consumer}`"))
+        key.map(String::as_str).with_context(|| format!("the document has no key {index} of `{consumer}`"))
     }
 }
 
@@ -48,9 +48,9 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// The demo's document with an id and a digest of a new key in place of each that is written there.
-pub fn document() -> anyhow::Result<(Value, Keys)> {
-    let mut document = yaml(&artifacts::root().join(DOCUMENT))?;
+/// A document of the repository with an id and a digest of a new key in place of each that is written there.
+pub fn document(path: &str) -> anyhow::Result<(Value, Keys)> {
+    let mut document = yaml(&artifacts::root().join(path))?;
     let mut keys = Keys::default();
     let consumers = document.get_mut("consumers").and_then(Value::as_array_mut);
     for consumer in consumers.into_iter().flatten() {
@@ -143,7 +143,7 @@ fn new_key(consumer: &str) -> anyhow::Result<Value> {
 }
 
 /// Replaces what stands at `pointer`; that nothing stands there is an error, since then the file has another shape.
-fn set(holder: &mut Value, pointer: &str, value: Value) -> anyhow::Result<()> {
+pub(crate) fn set(holder: &mut Value, pointer: &str, value: Value) -> anyhow::Result<()> {
     *holder.pointer_mut(pointer).with_context(|| format!("nothing at {pointer}"))? = value;
     Ok(())
 }

@@ -73,6 +73,12 @@ pub const STOLEN: Expected = Expected::Burst { sent: 300, served: 100 };
 /// requests».
 pub const CENTS_PER_CALL: usize = 5;
 
+/// What so many calls cost.
+pub fn dollars(calls: usize) -> String {
+    let cents = calls.saturating_mul(CENTS_PER_CALL);
+    format!("{}.{:02} USD", cents.div_euclid(100), cents.rem_euclid(100))
+}
+
 /// The whole story.
 pub fn parts(keys: &Keys) -> anyhow::Result<Vec<Part>> {
     Ok(vec![
@@ -241,7 +247,7 @@ fn how_much(keys: &Keys) -> anyhow::Result<Vec<Call>> {
 impl Call {
     fn new(who: &'static str, shown: &'static str, request: Builder) -> anyhow::Result<Self> {
         let body = match request.method_ref() {
-            Some(method) if method == http::Method::POST => String::from(r#"{"inputs":[[0.5,1.25]]}"#),
+            Some(method) if method == http::Method::POST => PREDICTION.to_owned(),
             _ => String::new(),
         };
         Self::with_body(who, shown, (request, body))
@@ -281,9 +287,11 @@ impl Call {
     }
 }
 
-const KEY: &str = "x-api-key";
+/// What is asked of `/predict`.
+pub(crate) const PREDICTION: &str = r#"{"inputs":[[0.5,1.25]]}"#;
+pub(crate) const KEY: &str = "x-api-key";
 
-fn predict(path: &str) -> Builder {
+pub(crate) fn predict(path: &str) -> Builder {
     Request::post(path).header("content-type", "application/json")
 }
 

@@ -52,25 +52,37 @@ pub fn render(sections: &[Section], coloured: bool) -> String {
         }
         line.trim_end().to_owned()
     };
-    let paint = |code: &str, text: &str| {
-        if coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    };
-    let mut text = format!("{MARGIN}{}\n", paint(BOLD, &line(HEADS.map(str::to_owned))));
+    let mut text = format!("{MARGIN}{}\n", bold(&line(HEADS.map(str::to_owned)), coloured));
     for section in sections {
-        let _ = writeln!(text, "\n{}", paint(BOLD, &section.title));
+        let _ = writeln!(text, "\n{}", bold(&section.title, coloured));
         for row in &section.rows {
-            let (code, mark) = if row.wrong.is_none() { (GREEN, "ok") } else { (RED, "UNEXPECTED") };
-            let _ = writeln!(text, "{}{}", paint(code, &format!("{mark:<4}")), line(cells(row)));
-            if let Some(wrong) = &row.wrong {
-                let _ = writeln!(text, "{MARGIN}  {}", paint(RED, wrong));
-            }
+            text.push_str(&marked(&line(cells(row)), row.wrong.as_deref(), coloured));
         }
     }
     text
 }
 
+/// A line after its mark; what is wrong with it stands below.
+pub(crate) fn marked(line: &str, wrong: Option<&str>, coloured: bool) -> String {
+    let (code, mark) = if wrong.is_none() { (GREEN, "ok") } else { (RED, "UNEXPECTED") };
+    let mut text = format!("{}{line}\n", paint(code, &format!("{mark:<4}"), coloured));
+    if let Some(wrong) = wrong {
+        let _ = writeln!(text, "{MARGIN}  {}", paint(RED, wrong, coloured));
+    }
+    text
+}
+
+/// A title.
+pub(crate) fn bold(text: &str, coloured: bool) -> String {
+    paint(BOLD, text, coloured)
+}
+
+fn paint(code: &str, text: &str, coloured: bool) -> String {
+    if coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
 /// As wide as the marks.
-const MARGIN: &str = "    ";
+pub(crate) const MARGIN: &str = "    ";
 
 #[cfg(test)]
 mod tests {
