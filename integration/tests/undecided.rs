@@ -1,6 +1,8 @@
 //! What passes before a request is decided: of an upstream that answers too early nothing but its errors, and of
 //! trailers nothing under our names.
 
+#![expect(clippy::disallowed_methods, reason = "the test measures how long it waits")]
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -29,7 +31,7 @@ async fn early(answer: &'static str) -> anyhow::Result<SocketAddr> {
                         let _gone = stream.write_all(answer.as_bytes()).await;
                         told = true;
                     }
-                    if answer.contains("chunked") && head.len() > at + 4 {
+                    if answer.contains("chunked") && head.len() > at.saturating_add(4) {
                         let _gone = stream.write_all(b"0\r\n\r\n").await;
                         return;
                     }
@@ -54,7 +56,7 @@ async fn gate(stack: &Stack, cluster: Cluster) -> anyhow::Result<Envoy> {
         "bounds": {"wait": "1s"},
     });
     EnvoyBuilder::new()
-        .plugin(Plugin::new("mlgate", artifacts::filter_wasm()?).configuration(&configuration.to_string()))
+        .plugin(Plugin::new("mlgate", artifacts::filter_wasm()?).configuration(configuration.to_string()))
         .cluster(cluster)
         .route(Route::prefix("/", "model"))
         .start(stack)
