@@ -2,6 +2,8 @@
 //!
 //! ```yaml
 //! config: ../config/gate.yaml          # beside this file; its keys are made anew for each run (see `gate`)
+//! tokens:                              # signed when the gate starts, and good for five minutes
+//!   alice: { provider: corp, claims: { sub: alice, roles: [admin] }, lifetime: 15m }
 //! cases:
 //!   - note: a matching deny wins over a matching allow
 //!     now: +2s                         # after the case before; both clocks move. A runner on real time waits, or skips
@@ -29,6 +31,9 @@
 //!     envoy: { status: 400 }           # Envoy refuses it itself, before the filter
 //! ```
 //!
+//! `tokens` are for issuers whose keys the document lists, with times of the runner's clock. Issuers with a shared secret
+//! need no such list: `${jwt.<provider>.<subject>}` is a token of theirs, good until 2100.
+//!
 //! A value that is expected is a text in the language of patterns: `*` is anything, a trailing `*` a prefix; `3..5` is a
 //! range of whole numbers, `null` is absence. Placeholders are in [`Gate::expand`].
 //!
@@ -39,9 +44,11 @@ pub mod check;
 pub mod file;
 pub mod files;
 pub mod gate;
+pub mod issuer;
 mod token;
 
 pub use check::{Observed, Seen};
 pub use file::{Case, CaseFile};
 pub use files::{Disk, Files};
 pub use gate::Gate;
+pub use issuer::TokenSpec;

@@ -3,6 +3,7 @@
 
 #![expect(
     clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
     clippy::print_stdout,
     reason = "a test is the outside world, and may stop"
 )]
@@ -11,12 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use mlgate::cases::check::DECISION_ID;
 use mlgate::cases::file::Route as CaseRoute;
 use mlgate::cases::{Case, CaseFile, Gate as Secrets, Observed};
+use mlgate::time::UnixTime;
 use mlgate_integration::caller::{self, Message};
 use mlgate_integration::client::Answer;
 use mlgate_integration::collector::text;
@@ -66,7 +68,11 @@ async fn envoy_decides_as_the_table_says() -> anyhow::Result<()> {
 /// Runs every file of one configuration on one gate.
 async fn run(config: &Path, files: &[CaseFile], wrong: &mut Vec<String>) -> anyhow::Result<usize> {
     let name = config.file_stem().unwrap_or_default().to_string_lossy();
-    let secrets = Secrets::read(config).map_err(anyhow::Error::msg)?;
+    let mut secrets = Secrets::read(config).map_err(anyhow::Error::msg)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    for file in files {
+        secrets.sign(&file.tokens, UnixTime::from_millis(0).plus(now)).map_err(anyhow::Error::msg)?;
+    }
     let upstream = Scripted::start().await?;
     let cluster = Cluster::http2("model", upstream.address());
     let routes = Routes::of(files)?;

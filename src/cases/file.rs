@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::files::{self, Disk, Files};
+use super::issuer::TokenSpec;
 use crate::config::tree::{Kind, Node, Tree};
 use crate::config::values;
 
@@ -18,6 +19,8 @@ pub struct CaseFile {
     pub name: String,
     /// The configuration that its cases run on.
     pub config: PathBuf,
+    /// Tokens that the cases show, by name.
+    pub tokens: BTreeMap<String, TokenSpec>,
     /// In order.
     pub cases: Vec<Case>,
 }
@@ -26,6 +29,8 @@ pub struct CaseFile {
 #[serde(deny_unknown_fields)]
 struct FileSpec {
     config: PathBuf,
+    #[serde(default)]
+    tokens: BTreeMap<String, TokenSpec>,
     cases: Vec<Case>,
 }
 
@@ -231,7 +236,7 @@ impl CaseFile {
         for case in &spec.cases {
             case.check().map_err(|error| format!("{name}: `{}`: {error}", case.note))?;
         }
-        Ok(Self { name, config, cases: spec.cases })
+        Ok(Self { name, config, tokens: spec.tokens, cases: spec.cases })
     }
 }
 

@@ -1,5 +1,6 @@
-//! A configuration becomes a gate whose secrets were made for this run, or from a seed: for each API key that the document lists by
-//! its id a new key, its digest written in place of the documented one, and a value for each variable that it names.
+//! A configuration becomes a gate whose secrets were made for this run, or from a seed: for each API key that the
+//! document lists by its id a new key, its digest written in place of the documented one, a value for each variable that
+//! it names, and for each issuer a key that signs the tokens of a case file.
 
 use std::collections::BTreeMap;
 #[cfg(feature = "cli")]
@@ -9,10 +10,12 @@ use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
 use crate::audit::chain::hex;
+use crate::cases::issuer::{self, Issuer, TokenSpec};
 use crate::cases::token::Wanted;
 use crate::config::tree::Tree;
 use crate::identity::api_key::{ApiKey, RANDOM_BYTES};
 use crate::identity::secret::Secret;
+use crate::time::UnixTime;
 
 /// What all secrets of a gate are made from.
 pub type Seed = [u8; 32];
@@ -26,6 +29,9 @@ pub struct Gate {
     pub keys: BTreeMap<String, String>,
     /// Variables of the VM.
     pub environment: BTreeMap<String, String>,
+    /// Tokens of the case file, by name.
+    pub tokens: BTreeMap<String, String>,
+    issuers: Vec<Issuer>,
     seed: Seed,
 }
 
@@ -65,7 +71,14 @@ impl Gate {
     /// # Errors
     /// A key whose id is none.
     pub fn seeded(document: Json, seed: Seed) -> Result<Self, String> {
-        let mut gate = Self { document, keys: BTreeMap::new(), environment: BTreeMap::new(), seed };
+        let mut gate = Self {
+            document,
+            keys: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            issuers: Vec::new(),
+            seed,
+        };
         let mut names = Vec::new();
         variables(&gate.document, &mut names);
         for name in names {
@@ -98,14 +111,33 @@ impl Gate {
             }
             gate.keys.insert(id, key.expose().to_owned());
         }
+        let providers = document.pointer_mut("/authentication/jwt/providers").and_then(Json::as_array_mut);
+        for (number, provider) in providers.into_iter().flatten().enumerate() {
+            let secret = gate.derived(&format!("issuer {number}"));
+            gate.issuers.extend(Issuer::join(provider, secret));
+        }
         gate.document = document;
         Ok(gate)
     }
 
+    /// Signs what a case file says of its tokens, as of `now`.
+    ///
+    /// # Errors
+    /// A token of a provider that the gate does not know by a local JWK Set.
+    pub fn sign(&mut self, specs: &BTreeMap<String, TokenSpec>, now: UnixTime) -> Result<(), String> {
+        for (name, spec) in specs {
+            let issuer = self.issuers.iter().find(|issuer| issuer.name == spec.provider);
+            let issuer = issuer.ok_or_else(|| format!("no tokens of `{}` can be signed", spec.provider))?;
+            self.tokens.insert(name.clone(), issuer.sign(spec, now)?);
+        }
+        Ok(())
+    }
+
     /// Replaces placeholders: `${key.<id>}` a key of the configuration, `${wrong.<id>}` a well-formed key with that id
     /// and another secret, `${typo.<id>}` that key with its last digit changed, `${stranger}` a well-formed key that nobody
-    /// knows, `${jwt.<provider>.<subject>.<claims>}` a token (see `token`; the claims may be left out), `${expired.…}` and
-    /// `${forged.…}` the same token too late or signed by somebody else, `${bytes.<hex>}` bytes that YAML cannot say, `${repeat.<times>.<text>}`.
+    /// knows, `${token.<name>}` a token of the case file, `${jwt.<provider>.<subject>.<claims>}` a token (see `token`; the
+    /// claims may be left out), `${forged.…}` either of them signed by somebody else, `${expired.…}` the latter too late,
+    /// `${bytes.<hex>}` bytes that YAML cannot say, `${repeat.<times>.<text>}`.
     ///
     /// # Errors
     /// An unknown placeholder.
@@ -126,6 +158,7 @@ impl Gate {
         let unknown = || format!("`${{{word}}}` stands for nothing");
         let known = |id: &str| self.keys.get(id).ok_or_else(unknown);
         let (kind, rest) = word.split_once('.').unwrap_or((word, ""));
+        let token = || self.tokens.get(rest).ok_or_else(unknown);
         match kind {
             "key" => Ok(known(rest)?.clone().into_bytes()),
             "wrong" => known(rest).and_then(|_| Ok(self.key(rest, "wrong")?.expose().as_bytes().to_vec())),
@@ -136,6 +169,8 @@ impl Gate {
                 }
                 Ok(key)
             }
+            "token" => Ok(token()?.clone().into_bytes()),
+            "forged" if token().is_ok() => Ok(issuer::forged(token()?, self.derived("forger")).into_bytes()),
             "stranger" => Ok(self.key("stranger", "right")?.expose().as_bytes().to_vec()),
             "jwt" | "expired" | "forged" => {
                 let token = Wanted::read(rest, &self.document, &self.environment).ok_or_else(unknown)?;
@@ -186,7 +221,8 @@ impl Gate {
         let shows = |secret: &str| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
         let key = self.keys.iter().find(|(_, key)| shows(key));
         let variable = self.environment.iter().find(|(_, value)| shows(value));
-        key.or(variable).map(|(name, _)| name.as_str())
+        let token = self.tokens.iter().find(|(_, token)| shows(token));
+        key.or(variable).or(token).map(|(name, _)| name.as_str())
     }
 }
 
