@@ -39,6 +39,26 @@ fn every_example_has_no_fault() {
 }
 
 #[test]
+fn each_example_has_the_findings_that_it_explains() {
+    const ADMIN: &str = "/authorization/roles/admin/permissions/0";
+    let variables = file("findings.env", VARIABLES);
+    for example in examples() {
+        let explained: &[&str] = match Path::new(&example).file_stem().unwrap().to_str().unwrap() {
+            "demo" => &["/consumers/0/credentials/api_keys/1/not_after", ADMIN],
+            "full" | "small" => &[ADMIN],
+            _ => &[],
+        };
+        let arguments = ["check", &example, "--env", variables.to_str().unwrap(), "--format", "json"];
+        let output = mlgate(&arguments, "");
+        let report: Json = serde_json::from_slice(&output.stdout).unwrap();
+        let found = report["findings"].as_array().unwrap();
+        let pointers: Vec<&Json> = found.iter().map(|finding| &finding["pointer"]).collect();
+        assert_eq!(pointers, explained, "{example}");
+        assert_eq!(output.status.code(), Some(if found.is_empty() { 0 } else { 2 }), "{example}");
+    }
+}
+
+#[test]
 fn the_quickstart_has_no_finding() {
     let variables = file("quickstart.env", VARIABLES);
     let output = mlgate(&["check", "envoy/config/quickstart.yaml", "--env", variables.to_str().unwrap()], "");

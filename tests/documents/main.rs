@@ -13,6 +13,7 @@ mod links;
 mod words;
 
 use mlgate::config::document::BoundsSpec;
+use mlgate::config::tree::Tree;
 use mlgate::filter::metrics::NAMES;
 use mlgate::filter::refusal::{Reason, Refusal};
 use mlgate::filter::reply::{Caller, reply};
@@ -103,6 +104,12 @@ fn each_word_of_the_configuration_is_described() {
     // One test, so that only one writes.
     generated(REFERENCE, "words", &words::table());
     generated(REFERENCE, "reserved", &words::reserved());
+}
+
+#[test]
+fn the_full_example_has_every_word() {
+    let tree = Tree::from_yaml(read("envoy/config/full.yaml").as_bytes()).unwrap();
+    assert_eq!(words::missing_in(&tree.to_json()), Vec::<String>::new());
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use mlgate::config::shape::words::DOCUMENT;
 use mlgate::config::shape::{Object, Shape};
+use serde_json::Value as Json;
 
 /// One line for each word that works.
 pub(crate) fn table() -> String {
@@ -31,6 +32,29 @@ pub(crate) fn reserved() -> String {
         Some(_) => {}
     });
     format!("{}.\n", words.join(", "))
+}
+
+/// Words that work, and that a document does not use.
+pub(crate) fn missing_in(document: &Json) -> Vec<String> {
+    let mut missing = Vec::new();
+    each(&DOCUMENT, "", &mut |place, shape, _, _| {
+        if shape.is_some() && !uses(document, place) {
+            missing.push(place.to_owned());
+        }
+    });
+    missing
+}
+
+fn uses(node: &Json, place: &str) -> bool {
+    let (word, rest) = place.split_once('.').unwrap_or((place, ""));
+    let name = word.trim_end_matches("[]");
+    let members = node.as_object().into_iter().flatten();
+    let mut values = members.filter(|(known, _)| name == "<name>" || *known == name).map(|(_, value)| value);
+    values.any(|value| match value {
+        _ if rest.is_empty() => true,
+        Json::Array(items) => items.iter().any(|item| uses(item, rest)),
+        value => uses(value, rest),
+    })
 }
 
 /// Every word below `shape` with its place, itself and what is said of it.
