@@ -45,7 +45,7 @@ const ALL: [(Algorithm, fn() -> Pair); 7] = [
 // === impl Scene ===
 
 impl Scene {
-    async fn start(name: &str, forward: bool) -> anyhow::Result<Self> {
+    async fn start(name: &str, forward: bool, edit: fn(&mut Json)) -> anyhow::Result<Self> {
         let document = json!({
             "version": 1,
             "name": "gate",
@@ -82,6 +82,7 @@ impl Scene {
             .cluster(Cluster::http1("model", model.address()))
             .cluster(Cluster::http1("audit", collector.address()))
             .route(Route::prefix("/", "model"))
+            .edit(edit)
             .start(&stack)
             .await?;
         Ok(Self { model, collector, envoy, _stack: stack })
@@ -120,6 +121,58 @@ impl Scene {
     }
 }
 
+/// Takes the function away by which the proxy checks signatures, and nothing else.
+fn without_signatures(bootstrap: &mut Json) {
+    const FILTER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config";
+    let allowed: serde_json::Map<String, Json> =
+        CAPABILITIES.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
+    if let Some(Json::Object(config)) = bootstrap.pointer_mut(FILTER) {
+        let restriction = json!({ "allowed_capabilities": allowed });
+        config.insert("capability_restriction_config".to_owned(), restriction);
+    }
+}
+
+/// What the filter calls and is called by, but for `proxy_call_foreign_function`.
+const CAPABILITIES: [&str; 37] = [
+    "clock_time_get",
+    "environ_get",
+    "environ_sizes_get",
+    "fd_write",
+    "proc_exit",
+    "random_get",
+    "proxy_continue_stream",
+    "proxy_define_metric",
+    "proxy_get_buffer_bytes",
+    "proxy_get_header_map_pairs",
+    "proxy_get_property",
+    "proxy_get_shared_data",
+    "proxy_http_call",
+    "proxy_increment_metric",
+    "proxy_log",
+    "proxy_record_metric",
+    "proxy_remove_header_map_value",
+    "proxy_replace_header_map_value",
+    "proxy_send_local_response",
+    "proxy_set_effective_context",
+    "proxy_set_shared_data",
+    "proxy_set_tick_period_milliseconds",
+    "proxy_on_configure",
+    "proxy_on_context_create",
+    "proxy_on_delete",
+    "proxy_on_done",
+    "proxy_on_http_call_response",
+    "proxy_on_log",
+    "proxy_on_memory_allocate",
+    "proxy_on_request_body",
+    "proxy_on_request_headers",
+    "proxy_on_request_trailers",
+    "proxy_on_response_body",
+    "proxy_on_response_headers",
+    "proxy_on_response_trailers",
+    "proxy_on_tick",
+    "proxy_on_vm_start",
+];
+
 fn text(value: &Json, pointer: &str) -> String {
     value.pointer(pointer).and_then(Json::as_str).unwrap_or_default().to_owned()
 }
@@ -142,7 +195,7 @@ fn wrong(token: &str) -> anyhow::Result<String> {
 
 #[tokio::test]
 async fn tokens_of_every_algorithm_pass_and_wrong_ones_do_not() -> anyhow::Result<()> {
-    let scene = Scene::start("jwt", false).await?;
+    let scene = Scene::start("jwt", false, |_| ()).await?;
     for (algorithm, pair) in ALL {
         let what = format!("{algorithm:?}");
         let token = pair().token(algorithm, &claims("alice", 300)?);
@@ -171,8 +224,24 @@ async fn tokens_of_every_algorithm_pass_and_wrong_ones_do_not() -> anyhow::Resul
 }
 
 #[tokio::test]
+async fn where_the_proxy_may_not_check_signatures_nobody_passes_by_them() -> anyhow::Result<()> {
+    let scene = Scene::start("jwt-restricted", false, without_signatures).await?;
+    for (algorithm, pair) in ALL {
+        let answer = scene.call(&pair().token(algorithm, &claims("alice", 300)?)).await?;
+        let by_filter = matches!(algorithm, Algorithm::EdDSA | Algorithm::HS256);
+        assert_eq!(answer.status, if by_filter { 200 } else { 503 }, "{algorithm:?}: {}", answer.text());
+        if !by_filter {
+            assert_eq!(text(&answer.json()?, "/reason"), "keys_unavailable");
+            assert_eq!(answer.header("retry-after").as_deref(), Some("1"));
+        }
+    }
+    assert_eq!(scene.model.count(), 2);
+    scene.envoy.check_unharmed().await
+}
+
+#[tokio::test]
 async fn a_token_that_brings_its_own_trust_is_refused() -> anyhow::Result<()> {
-    let scene = Scene::start("jwt-trust", false).await?;
+    let scene = Scene::start("jwt-trust", false, |_| ()).await?;
     let claims = claims("alice", 300)?.to_string();
     let modulus = text(&rsa().jwk, "/n");
     for (what, token) in [
@@ -211,7 +280,7 @@ async fn a_token_that_brings_its_own_trust_is_refused() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn an_event_names_the_token_and_the_consumer_it_belongs_to() -> anyhow::Result<()> {
-    let scene = Scene::start("jwt-event", true).await?;
+    let scene = Scene::start("jwt-event", true, |_| ()).await?;
     let token = rsa().token(Algorithm::RS256, &claims("bob", 300)?);
     let answer = scene.call(&token).await?;
     assert_eq!(answer.status, 200);
