@@ -261,6 +261,15 @@ impl Trail {
         true
     }
 
+    /// A root leaves and others stay: sends once more, and expects no reply, since none comes to a root that is gone.
+    /// What was taken all the same is sent again by the next tick and known to the collector.
+    pub fn hand_over(&mut self, host: &dyn Host) {
+        self.send(host);
+        for batch in &mut self.batches {
+            batch.flight = None;
+        }
+    }
+
     /// Ends the chain and sends everything that is left. Call it from the last root's `on_done`.
     pub fn close(&mut self, host: &dyn Host) {
         if !self.closing {

@@ -117,7 +117,7 @@ impl Context for Root {
             if Rc::strong_count(&worker.trail) <= 1 {
                 worker.trail.borrow_mut().close(&ProxyHost);
             } else {
-                worker.trail.borrow_mut().tick(&ProxyHost);
+                worker.trail.borrow_mut().hand_over(&ProxyHost);
             }
         }
         true
@@ -131,7 +131,11 @@ impl RootContext for Root {
         match config::load(&bytes.unwrap_or_default(), config::Format::Plugin, &environment) {
             Ok(config) => {
                 let config = Rc::new(config);
-                let trail = trail_of(&config);
+                let (trail, is_taken_over) = trail_of(&config);
+                if is_taken_over {
+                    // The root before this one may leave something behind, and no request need come.
+                    self.shared.deliver_soon();
+                }
                 self.worker = Some(Rc::new(Worker::new(config, trail)));
                 true
             }
@@ -203,18 +207,18 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The trail of this gate and collector in this VM, or a new one.
-fn trail_of(config: &config::Config) -> Rc<RefCell<Trail>> {
+/// The trail of this gate and collector in this VM, and whether another root has it too; else a new one.
+fn trail_of(config: &config::Config) -> (Rc<RefCell<Trail>>, bool) {
     let settings = config.trail_settings();
     TRAILS.with_borrow_mut(|trails| {
         trails.retain(|trail| trail.strong_count() > 0);
         let known = trails.iter().filter_map(Weak::upgrade).find(|trail| trail.borrow().fits(&settings));
         if let Some(trail) = known {
             trail.borrow_mut().config_changed(settings, &ProxyHost);
-            return trail;
+            return (trail, true);
         }
         let trail = Rc::new(RefCell::new(Trail::new(settings)));
         trails.push(Rc::downgrade(&trail));
-        trail
+        (trail, false)
     })
 }

@@ -133,6 +133,23 @@ fn a_reply_that_never_comes_is_given_up_and_a_late_one_changes_nothing() {
 }
 
 #[test]
+fn who_comes_after_a_root_does_not_wait_for_its_replies() {
+    let (host, mut trail) = (host(), Trail::new(settings(100)));
+    trail.record(access(&host, 1), None, &host);
+    trail.tick(&host);
+    trail.record(access(&host, 2), None, &host);
+    trail.hand_over(&host);
+    let before = calls(&host);
+    trail.tick(&host);
+    assert_eq!(calls(&host), before + 1, "at once, not when the reply is overdue");
+    assert_eq!(sent_seqs(&host, before).first(), Some(&0));
+    for (call, seq) in (before..).zip(1..=2) {
+        ack(&mut trail, &host, u32::try_from(call).unwrap(), seq);
+    }
+    assert!(trail.idle());
+}
+
+#[test]
 fn a_proxy_that_cannot_dispatch_is_asked_again() {
     let (host, mut trail) = (host(), Trail::new(settings(100)));
     trail.record(access(&host, 1), None, &host);
