@@ -55,6 +55,8 @@ pub struct StreamFacts {
     pub virtual_host_profile: RouteProfile,
     /// The client's certificate.
     pub peer: PeerCertificate,
+    /// Whether the stream leaves the workload that the proxy stands beside: such a stream is not ours to judge.
+    pub outbound: bool,
     /// Whether the headers end the request.
     pub end_of_stream: bool,
 }

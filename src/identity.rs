@@ -1,26 +1,29 @@
 //! Who is calling: credentials become an [`Identity`], or a reason why not.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::rc::Rc;
-
-use ipnet::IpNet;
 
 use crate::credentials::{Credentials, MAX_CREDENTIALS};
 use crate::host::Host;
 use crate::policy::attributes::AttributeMap;
-use crate::resource::{MODEL, Resource};
 
 pub mod api_key;
+pub mod bindings;
+pub mod consumer;
 pub mod jwks;
 pub mod jwt;
+pub mod mtls;
 pub mod revocation;
+pub mod scope;
 pub mod secret;
 pub mod spec;
 
 use api_key::ApiKeys;
 use jwt::Tokens;
 use jwt::cache::Verified;
+use mtls::Certificates;
+
+pub use scope::Scope;
 
 /// The principal that nobody authenticated.
 pub const ANONYMOUS: &str = "anonymous";
@@ -31,7 +34,7 @@ pub const DEFAULT_TIER: &str = "default";
 /// A caller whose credential was verified, or `anonymous` where a profile asks for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The principal's id: a consumer's name, `jwt:<provider>:<subject>` or `anonymous`; later `mtls:…`.
+    /// The principal's id: a consumer's name, `jwt:<provider>:<subject>`, `mtls:<SPIFFE ID>` or `anonymous`.
     pub principal: String,
     /// The name without the method's prefix; `user_id` in audit events.
     pub name: String,
@@ -43,16 +46,18 @@ pub struct Identity {
     pub attributes: AttributeMap,
     /// How it was shown.
     pub credential: Credential,
-    /// What the credential itself is limited to.
+    /// What the credential itself is limited to; of several, what all of them allow.
     pub scope: Scope,
+    /// Who the other credentials showed, where a profile asks for several.
+    pub via: Vec<Rc<Self>>,
 }
 
 /// What an audit event says of the credential; never the secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credential {
-    /// `api_key`, `jwt`, later `mtls`, `introspection`; `none` for anonymous.
+    /// `api_key`, `jwt`, `mtls`, later `introspection`; `none` for anonymous.
     pub method: String,
-    /// The public part of a key; empty where the method has none.
+    /// The public part of a key, the name in a certificate; empty where the method has none.
     pub id: String,
     /// `iss` of a token.
     pub issuer: Option<String>,
@@ -64,17 +69,6 @@ pub struct Credential {
     pub forward: bool,
 }
 
-/// Limits that a credential carries. `None`: not limited in this respect.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// Model ids, a trailing `*` is a prefix.
-    pub models: Option<Vec<String>>,
-    /// Actions.
-    pub actions: Option<Vec<String>>,
-    /// Addresses of callers.
-    pub source_ranges: Option<Vec<IpNet>>,
-}
-
 /// A way to show who one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -82,6 +76,22 @@ pub enum Method {
     ApiKey,
     /// A token that its issuer signed.
     Jwt,
+    /// The connection's certificate.
+    Mtls,
+}
+
+/// Which credentials let a caller in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// The first that is presented, in this order.
+    Any(Vec<Method>),
+    /// All of them.
+    All {
+        /// In written order.
+        methods: Vec<Method>,
+        /// Whose identity decides; `None`: they must agree.
+        principal: Option<Method>,
+    },
 }
 
 /// Why no identity came of the credentials.
@@ -106,6 +116,8 @@ pub struct Authorities<'a> {
     pub keys: &'a ApiKeys,
     /// Every trusted issuer.
     pub tokens: &'a Tokens,
+    /// Which certificates are whose.
+    pub certificates: &'a Certificates,
     /// Tokens of theirs that were verified a short while ago.
     pub verified: &'a RefCell<Verified>,
     /// Clock and signatures.
@@ -118,31 +130,60 @@ impl std::fmt::Debug for Authorities<'_> {
     }
 }
 
-/// Tries the accepted methods in their order; the first whose credential is presented decides.
+/// Who is calling.
 ///
-/// A wrong credential is never skipped over, and neither are two of one kind that differ: whichever of them the
-/// upstream or a log reads, it must be the one that was verified.
+/// # Errors
+/// Of `any`, what is wrong with the first credential that is presented: a wrong one is never skipped over. Of `all`, what
+/// is wrong with the first that is missing or wrong, and [`AuthenticationError::Invalid`] where they do not agree.
 pub fn authenticate(
     presented: &[Credentials],
-    methods: &[Method],
+    accepted: &Accepted,
     authorities: Authorities<'_>,
 ) -> Result<Rc<Identity>, AuthenticationError> {
-    let Authorities { keys, tokens, verified, host } = authorities;
     if presented.len() > MAX_CREDENTIALS {
         return Err(AuthenticationError::Invalid);
     }
-    for method in methods {
-        let mut found = presented.iter().filter_map(|credentials| method.of(credentials));
-        let Some(first) = found.next() else { continue };
-        if found.any(|other| other != first) {
-            return Err(AuthenticationError::Invalid);
+    match accepted {
+        Accepted::Any(methods) => {
+            for method in methods {
+                if let Some(identity) = method.authenticate(presented, authorities)? {
+                    return Ok(identity);
+                }
+            }
+            Err(AuthenticationError::Missing)
         }
-        return match method {
-            Method::ApiKey => keys.authenticate(first, host.unix_time()),
-            Method::Jwt => tokens.authenticate(first, verified, host),
-        };
+        Accepted::All { methods, principal } => {
+            let mut shown = Vec::with_capacity(methods.len());
+            for method in methods {
+                let identity = method.authenticate(presented, authorities)?;
+                shown.push((*method, identity.ok_or(AuthenticationError::Missing)?));
+            }
+            together(shown, *principal)
+        }
     }
-    Err(AuthenticationError::Missing)
+}
+
+/// One caller of several credentials. What any of them forbids is forbidden.
+fn together(
+    shown: Vec<(Method, Rc<Identity>)>,
+    principal: Option<Method>,
+) -> Result<Rc<Identity>, AuthenticationError> {
+    let wanted = |method: Method| principal.is_none_or(|principal| principal == method);
+    let decides = shown.iter().position(|(method, _)| wanted(*method)).ok_or(AuthenticationError::Invalid)?;
+    let mut others: Vec<Rc<Identity>> = shown.into_iter().map(|(_, identity)| identity).collect();
+    let first = others.remove(decides);
+    if principal.is_none() && others.iter().any(|other| other.principal != first.principal) {
+        return Err(AuthenticationError::Invalid);
+    }
+    if others.is_empty() {
+        return Ok(first);
+    }
+    let mut identity = Rc::unwrap_or_clone(first);
+    for other in &others {
+        identity.scope = identity.scope.intersection(&other.scope);
+    }
+    identity.via = others;
+    Ok(Rc::new(identity))
 }
 
 // === impl Method ===
@@ -153,17 +194,41 @@ impl Method {
         match name {
             "api_key" => Some(Self::ApiKey),
             "jwt" => Some(Self::Jwt),
+            "mtls" => Some(Self::Mtls),
             _ => None,
         }
     }
 
-    /// What is presented of this kind. While no other method takes tokens, one that is not a JWT is a wrong JWT.
-    fn of(self, credentials: &Credentials) -> Option<&[u8]> {
-        match (self, credentials) {
-            (Self::ApiKey, Credentials::ApiKey(key)) => Some(&key.0),
-            (Self::Jwt, Credentials::Token(token)) => Some(&token.0),
-            _ => None,
+    /// Who shows a credential of this kind. `None`: nobody does.
+    ///
+    /// Two of one kind that differ are refused: whichever of them the upstream or a log reads, it must be the one that
+    /// was verified.
+    fn authenticate(
+        self,
+        presented: &[Credentials],
+        authorities: Authorities<'_>,
+    ) -> Result<Option<Rc<Identity>>, AuthenticationError> {
+        let Authorities { keys, tokens, certificates, verified, host } = authorities;
+        let mut found = presented.iter().filter(|credentials| self.is_shown_by(credentials));
+        let Some(first) = found.next() else { return Ok(None) };
+        if found.any(|other| other != first) {
+            return Err(AuthenticationError::Invalid);
         }
+        match first {
+            Credentials::ApiKey(key) => keys.authenticate(&key.0, host.unix_time()).map(Some),
+            Credentials::Token(token) => tokens.authenticate(&token.0, verified, host).map(Some),
+            Credentials::Certificate(certificate) => certificates.authenticate(certificate),
+        }
+    }
+
+    /// While no other method takes tokens, one that is not a JWT is a wrong JWT.
+    const fn is_shown_by(self, credentials: &Credentials) -> bool {
+        matches!(
+            (self, credentials),
+            (Self::ApiKey, Credentials::ApiKey(_))
+                | (Self::Jwt, Credentials::Token(_))
+                | (Self::Mtls, Credentials::Certificate(_))
+        )
     }
 }
 
@@ -180,77 +245,15 @@ impl Identity {
             attributes: AttributeMap::new(),
             credential: Credential { method: String::from("none"), ..Credential::default() },
             scope: Scope::default(),
+            via: Vec::new(),
         }
     }
-}
 
-// === impl Scope ===
-
-impl Scope {
-    /// Whether the credential may be used for this resource and action, from this source address.
-    ///
-    /// A credential that is limited to models is limited to resources of the type `model`. One that is limited to
-    /// addresses is outside them when the source is unknown; an IPv4 address that came as IPv6 (RFC 4291 §2.5.5.2)
-    /// counts as what it is.
-    pub fn allows(&self, resource: &Resource, action: &str, source: Option<IpAddr>) -> bool {
-        let model = self.models.as_ref().is_none_or(|models| {
-            resource.kind == MODEL && models.iter().any(|pattern| is_match(pattern, &resource.id))
-        });
-        let action = self.actions.as_ref().is_none_or(|actions| actions.iter().any(|p| is_match(p, action)));
-        let within = self.source_ranges.as_ref().is_none_or(|ranges| {
-            source.is_some_and(|source| ranges.iter().any(|range| range.contains(&source.to_canonical())))
-        });
-        model && action && within
-    }
-}
-
-/// Equality, or a prefix before a trailing `*`.
-fn is_match(pattern: &str, text: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => text.starts_with(prefix),
-        None => pattern == text,
+    /// Everybody whom the credentials showed, whoever decides.
+    pub fn shown(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.via.iter().map(Rc::as_ref))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn scope(models: Option<&[&str]>, actions: Option<&[&str]>, ranges: Option<&[&str]>) -> Scope {
-        let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
-        Scope {
-            models: models.map(owned),
-            actions: actions.map(owned),
-            source_ranges: ranges.map(|list| list.iter().map(|range| range.parse().unwrap()).collect()),
-        }
-    }
-
-    #[test]
-    fn a_scope_limits_each_respect_that_it_names() {
-        let model = Resource { kind: "model".into(), id: "fraud_v2".into(), attributes: AttributeMap::new() };
-        let dataset = Resource { kind: "dataset".into(), ..model.clone() };
-        let inside: Option<IpAddr> = Some("10.1.2.3".parse().unwrap());
-        let mapped: Option<IpAddr> = Some("::ffff:10.1.2.3".parse().unwrap());
-        let outside: Option<IpAddr> = Some("192.0.2.1".parse().unwrap());
-        let rows = [
-            (scope(None, None, None), &dataset, None, true),
-            (scope(Some(&["fraud_*"]), None, None), &model, None, true),
-            (scope(Some(&["x", "fraud_v2"]), None, None), &model, None, true),
-            (scope(Some(&["fraud"]), None, None), &model, None, false),
-            (scope(Some(&["fraud_*"]), None, None), &dataset, None, false),
-            (scope(None, Some(&["predict"]), None), &dataset, None, true),
-            (scope(None, Some(&["read"]), None), &model, None, false),
-            (scope(None, None, Some(&["10.0.0.0/8"])), &model, inside, true),
-            (scope(None, None, Some(&["10.0.0.0/8"])), &model, mapped, true),
-            (scope(None, None, Some(&["10.0.0.0/8"])), &model, outside, false),
-            (scope(None, None, Some(&["10.0.0.0/8"])), &model, None, false),
-        ];
-        for (scope, resource, source, allowed) in rows {
-            assert_eq!(
-                scope.allows(resource, "predict", source),
-                allowed,
-                "{scope:?} {resource:?} {source:?}"
-            );
-        }
-    }
-}
+mod tests;

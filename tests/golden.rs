@@ -20,7 +20,7 @@ use std::rc::Rc;
 use mlgate::audit::chain::MacKey;
 use mlgate::audit::export::Trail;
 use mlgate::audit::verify::{Place, Verdict, Verifier};
-use mlgate::cases::file::{Request, Route};
+use mlgate::cases::file::Request;
 use mlgate::cases::gate::Seed;
 use mlgate::cases::{Case, CaseFile, Files, Gate, Observed, Seen};
 use mlgate::config::{self, Format};
@@ -29,7 +29,7 @@ use mlgate::filter::transaction::{EndFacts, Transaction};
 use mlgate::filter::worker::Worker;
 use mlgate::host::fake::FakeHost;
 use mlgate::host::{CalloutId, Host as _};
-use mlgate::http::{RouteProfile, StreamFacts};
+use mlgate::http::{PeerCertificate, RouteProfile, StreamFacts};
 use mlgate::time::UnixTime;
 use serde_json::{Value as Json, json};
 
@@ -166,7 +166,7 @@ impl Core {
             refusal: None,
         };
         let ends = !has_body && request.trailers.is_empty();
-        stream.start(facts(&case.route, &case.source, ends));
+        stream.start(facts(case, ends));
         if let Some(body) = body {
             let size = sent.len().div_ceil(body.chunks).max(1);
             let mut pieces: Vec<&[u8]> = sent.chunks(size).collect();
@@ -397,7 +397,15 @@ impl Stream<'_> {
     }
 }
 
-fn facts(route: &Route, source: &str, end_of_stream: bool) -> StreamFacts {
+fn facts(case: &Case, end_of_stream: bool) -> StreamFacts {
+    let (route, source) = (&case.route, &case.source);
+    let peer = case.certificate.clone().map_or_else(PeerCertificate::default, |shown| PeerCertificate {
+        presented: true,
+        valid: shown.valid,
+        uri_san: shown.uri_san,
+        dns_san: shown.dns_san,
+        subject: shown.subject,
+    });
     let profile = |named: &Option<Json>| match named {
         None => RouteProfile::Absent,
         Some(Json::String(name)) => RouteProfile::Named(name.clone()),
@@ -424,8 +432,9 @@ fn facts(route: &Route, source: &str, end_of_stream: bool) -> StreamFacts {
         },
         route_profile,
         virtual_host_profile,
+        peer,
+        outbound: case.outbound,
         end_of_stream,
-        ..StreamFacts::default()
     }
 }
 

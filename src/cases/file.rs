@@ -51,6 +51,11 @@ pub struct Case {
     /// Where Envoy routes it.
     #[serde(default)]
     pub route: Route,
+    /// What the connection says of the caller's certificate.
+    pub certificate: Option<Certificate>,
+    /// Whether the stream leaves the workload beside the proxy.
+    #[serde(default)]
+    pub outbound: bool,
     /// What is sent.
     pub request: Request,
     /// What the upstream answers.
@@ -78,6 +83,20 @@ pub struct Route {
     pub profile: Option<Json>,
     /// `mlgate.profile` of the virtual host's metadata.
     pub host_profile: Option<Json>,
+}
+
+/// A certificate as Envoy describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Certificate {
+    /// The first URI SAN.
+    pub uri_san: Option<String>,
+    /// The first DNS SAN.
+    pub dns_san: Option<String>,
+    /// RFC 2253.
+    pub subject: Option<String>,
+    /// `connection.peer_certificate_valid`; absent: an Envoy that does not know it.
+    pub valid: Option<bool>,
 }
 
 /// A request.
@@ -264,6 +283,10 @@ impl Case {
         }
         if self.only.as_ref().is_some_and(|only| !matches!(only.runner.as_str(), "core" | "envoy")) {
             return Err("a runner is `core` or `envoy`".to_owned());
+        }
+        let beside = self.certificate.is_some() || self.outbound;
+        if beside && self.only.as_ref().is_none_or(|only| only.runner != "core") {
+            return Err("a certificate or direction is for the runner `core` alone".to_owned());
         }
         if self.expect.reason.is_none() && self.expect.upstream.as_ref().is_some_and(Json::is_string) {
             return Err("a request that goes on reaches its upstream: say what it saw, or nothing".to_owned());

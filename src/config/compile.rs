@@ -13,7 +13,7 @@ use crate::audit::digest::DigestSettings;
 use crate::audit::event::Revision;
 use crate::audit::export::TrailSettings;
 use crate::audit::spec::AuditSpec;
-use crate::config::document::{AuthenticateSpec, BoundsSpec, Document, ProfileSpec, RevisionSpec};
+use crate::config::document::{BoundsSpec, Document, ProfileSpec, RevisionSpec};
 use crate::config::faults::{Faults, segment};
 use crate::config::{Format, read};
 use crate::credentials::Extraction;
@@ -21,16 +21,20 @@ use crate::filter::profile::{Authenticate, DEFAULT, Profile, Profiles, RoutePatt
 use crate::filter::refusal::Reason;
 use crate::host::Host;
 use crate::identity::api_key::ApiKeys;
+use crate::identity::bindings::Bindings;
 use crate::identity::jwt::Tokens;
 use crate::identity::jwt::cache::Verified;
+use crate::identity::mtls::Certificates;
 use crate::identity::revocation::Revocation;
 use crate::identity::secret::{NamedSecret, compile_keys};
 use crate::identity::spec::SourceTrust;
-use crate::identity::{Authorities, Identity, Method};
+use crate::identity::{Accepted, Authorities, Identity};
 use crate::limits::{self, KeyPart, Limits};
 use crate::policy::attributes::{self, AttributeMap, Category};
 use crate::policy::{PolicySelection, PolicySet};
 use crate::resource::rules::{HeadMatch, ResourceRules};
+
+mod accepted;
 
 /// The compiled gate: everything a request needs, nothing that changes.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub struct Config {
     pub revocation: Revocation,
     /// Every trusted issuer of tokens.
     pub tokens: Tokens,
+    /// Which certificates are whose.
+    pub certificates: Certificates,
     /// The caller of profiles that authenticate nobody.
     pub anonymous: Rc<Identity>,
     /// What is asked for.
@@ -125,9 +131,16 @@ impl Config {
     ) -> Self {
         let shared = compile_keys(&document.shared_data.keys, environment, "/shared_data/keys", faults);
         let roles = &document.authorization.roles;
+        let bindings = Rc::new(Bindings::compile(
+            &document.bindings,
+            &|role| roles.contains_key(role),
+            "/bindings",
+            faults,
+        ));
         let api_keys = ApiKeys::compile(
             &document.consumers,
             &document.authentication,
+            &bindings,
             &|role| roles.contains_key(role),
             environment,
             faults,
@@ -137,10 +150,13 @@ impl Config {
         let tokens = Tokens::compile(
             &document.consumers,
             &document.authentication,
+            &bindings,
             usize::try_from(document.bounds.token_bytes.0).unwrap_or(usize::MAX),
             environment,
             faults,
         );
+        let certificates =
+            Certificates::compile(&document.consumers, &document.authentication, &bindings, faults);
         let rules = ResourceRules::compile(&document.resources, "/resources", faults);
         let environment_attributes =
             attributes::compile(&document.environment, Category::Environment, "/environment", faults);
@@ -178,6 +194,7 @@ impl Config {
             api_keys,
             revocation,
             tokens,
+            certificates,
             anonymous: Rc::new(Identity::anonymous()),
             rules,
             policies,
@@ -196,7 +213,13 @@ impl Config {
         verified: &'a RefCell<Verified>,
         host: &'a dyn Host,
     ) -> Authorities<'a> {
-        Authorities { keys: &self.api_keys, tokens: &self.tokens, verified, host }
+        Authorities {
+            keys: &self.api_keys,
+            tokens: &self.tokens,
+            certificates: &self.certificates,
+            verified,
+            host,
+        }
     }
 
     /// A profile by its index.
@@ -283,7 +306,7 @@ fn profile(
                     "write `authenticate: none`, or leave `match` out",
                 );
             }
-            Authenticate::Any(methods(spec, document, &pointer, faults))
+            Authenticate::Caller(accepted::compile(spec, document, &pointer, faults))
         }
     };
     let selected_limits = match &spec.limits {
@@ -341,51 +364,9 @@ fn nobody(name: &str, spec: &ProfileSpec, pointer: &str, faults: &mut Faults) ->
                 "a profile that authenticates nobody needs a `match`",
                 "write which methods and path it is for: other requests on such a route get `default`",
             );
-            Authenticate::Any(Vec::new())
+            Authenticate::Caller(Accepted::Any(Vec::new()))
         }
     }
-}
-
-fn methods(spec: &ProfileSpec, document: &Document, pointer: &str, faults: &mut Faults) -> Vec<Method> {
-    let Some(written) = &spec.authenticate else {
-        // every configured method, keys first since they cost least
-        let mut all = vec![Method::ApiKey];
-        all.extend((!document.authentication.jwt.providers.is_empty()).then_some(Method::Jwt));
-        return all;
-    };
-    match serde_json::from_value::<AuthenticateSpec>(written.clone()) {
-        Ok(spec) => any_of(&spec.any, &format!("{pointer}/authenticate/any"), document, faults),
-        Err(error) => {
-            faults.at(
-                format!("{pointer}/authenticate"),
-                error.to_string(),
-                "write `none` or `{any: [api_key]}`",
-            );
-            Vec::new()
-        }
-    }
-}
-
-fn any_of(names: &[String], pointer: &str, document: &Document, faults: &mut Faults) -> Vec<Method> {
-    if names.is_empty() {
-        faults.at(pointer, "an empty list", "name at least one method: `api_key`");
-    }
-    let mut methods = Vec::with_capacity(names.len());
-    for (index, name) in names.iter().enumerate() {
-        let pointer = format!("{pointer}/{index}");
-        let Some(method) = Method::named(name) else {
-            faults.at(pointer, format!("no method is called `{name}`"), "write `api_key` or `jwt`");
-            continue;
-        };
-        if methods.contains(&method) {
-            faults.at(&pointer, format!("`{name}` is written twice"), "keep one of the two");
-        }
-        if method == Method::Jwt && document.authentication.jwt.providers.is_empty() {
-            faults.at(&pointer, "no issuer is configured", "write `authentication.jwt.providers`");
-        }
-        methods.push(method);
-    }
-    methods
 }
 
 fn audit(

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::audit::spec::AuditSpec;
 use crate::config::values::{DurationText, SizeText};
-use crate::identity::spec::{AuthenticationSpec, ConsumerSpec, EnvKeySpec};
+use crate::identity::spec::{AuthenticationSpec, BindingSpec, ConsumerSpec, EnvKeySpec};
 use crate::limits::spec::LimitSpec;
 use crate::policy::spec::AuthorizationSpec;
 use crate::resource::spec::{MatchSpec, ResourcesSpec};
@@ -28,6 +28,9 @@ pub struct Document {
     /// Configured callers.
     #[serde(default)]
     pub consumers: Vec<ConsumerSpec>,
+    /// Roles, tier and attributes for callers by pattern.
+    #[serde(default)]
+    pub bindings: Vec<BindingSpec>,
     /// Who is calling.
     #[serde(default)]
     pub authentication: AuthenticationSpec,
@@ -142,7 +145,11 @@ pub struct ProfileSpec {
 #[serde(deny_unknown_fields)]
 pub struct AuthenticateSpec {
     /// The first credential presented, in this order.
-    pub any: Vec<String>,
+    pub any: Option<Vec<String>>,
+    /// All of these credentials, instead.
+    pub all: Option<Vec<String>>,
+    /// Whose identity decides, of `all`.
+    pub principal: Option<String>,
 }
 
 /// `audit` of a profile.

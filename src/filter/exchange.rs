@@ -95,6 +95,8 @@ impl Exchange {
             jti: identity.credential.token_id.clone(),
         });
         event.scopes = identity.credential.scopes.clone();
+        let via: Vec<&str> = identity.via.iter().map(|other| other.principal.as_str()).collect();
+        event.via = Some(via.join(" ")).filter(|via| !via.is_empty());
     }
 
     /// What is asked for is known. `reads` are the attributes that any policy of this revision looks at.

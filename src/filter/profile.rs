@@ -3,7 +3,7 @@
 use crate::config::document::ProfileAuditSpec;
 use crate::filter::refusal::Reason;
 use crate::http::{RequestHead, RouteProfile};
-use crate::identity::Method;
+use crate::identity::Accepted;
 use crate::limits;
 use crate::policy::PolicySelection;
 use crate::resource::rules::HeadMatch;
@@ -28,8 +28,8 @@ pub struct Profile {
 /// `authenticate` of a profile.
 #[derive(Clone, Debug)]
 pub enum Authenticate {
-    /// The first credential presented, of these methods.
-    Any(Vec<Method>),
+    /// A caller with these credentials.
+    Caller(Accepted),
     /// Nobody, for requests that also look like this.
     Nobody(HeadMatch),
 }

@@ -110,6 +110,9 @@ impl Transaction {
     /// The order of the stages. Cheap ones come first, so that a stranger costs little.
     fn admit(&mut self, head: RequestHead, host: &dyn Host) -> Result<Step, Refusal> {
         let config = Rc::clone(&self.worker.config);
+        if head.facts.outbound {
+            return Err(Reason::DirectionRefused.into());
+        }
         let index = config.profiles.of(&head)?;
         let profile = config.profile(index)?;
         self.exchange.profile = index;
@@ -121,7 +124,8 @@ impl Transaction {
         config.revocation.check(&identity)?;
 
         let mut edits = RequestEdits::default();
-        let hidden = Hidden { tokens: config.tokens.is_configured() && !identity.credential.forward };
+        let forwards = identity.shown().any(|shown| shown.credential.forward);
+        let hidden = Hidden { tokens: config.tokens.is_configured() && !forwards };
         credentials::hide(&head, &config.extraction, hidden, &mut edits);
         upstream::introduce(&head, &identity, &mut edits);
 
@@ -150,10 +154,10 @@ impl Transaction {
         let config = &self.worker.config;
         match &profile.authenticate {
             Authenticate::Nobody(_) => Ok(Rc::clone(&config.anonymous)),
-            Authenticate::Any(methods) => {
+            Authenticate::Caller(accepted) => {
                 let found = credentials::find(head, &config.extraction);
                 let authorities = config.authorities(&self.worker.verified, host);
-                authenticate(&found, methods, authorities).map_err(Refusal::from)
+                authenticate(&found, accepted, authorities).map_err(Refusal::from)
             }
         }
     }

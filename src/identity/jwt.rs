@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::faults::Faults;
 use crate::host::signature::SignatureCheck;
 use crate::host::{Host, HostError};
+use crate::identity::bindings::Bindings;
 use crate::identity::jwks::{Algorithm, NoKey};
 use crate::identity::spec::{AuthenticationSpec, ConsumerSpec, SignaturesSpec};
 use crate::identity::{AuthenticationError, Identity};
@@ -133,12 +134,13 @@ impl Tokens {
     pub fn compile(
         consumers: &[ConsumerSpec],
         authentication: &AuthenticationSpec,
+        bindings: &Rc<Bindings>,
         max_bytes: usize,
         environment: &dyn Fn(&str) -> Option<String>,
         faults: &mut Faults,
     ) -> Self {
         let spec = &authentication.jwt;
-        let providers = provider::compile(&spec.providers, consumers, environment, faults);
+        let providers = provider::compile(&spec.providers, consumers, bindings, environment, faults);
         if spec.signatures == SignaturesSpec::HostOrWasm && !cfg!(feature = "fallback") {
             faults.at(
                 "/authentication/jwt/signatures",

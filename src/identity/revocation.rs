@@ -37,21 +37,25 @@ impl Revocation {
         }
     }
 
-    /// Whether this caller may still use what was shown.
+    /// Whether this caller may still use what was shown, all of it.
     ///
     /// # Errors
     /// [`AuthenticationError::Revoked`] when the principal or the credential is listed.
     pub fn check(&self, identity: &Identity) -> Result<(), AuthenticationError> {
+        if identity.shown().any(|shown| self.lists(shown)) {
+            return Err(AuthenticationError::Revoked);
+        }
+        Ok(())
+    }
+
+    fn lists(&self, identity: &Identity) -> bool {
         let credential = &identity.credential;
         let key = credential.method == API_KEY && self.key(&credential.id);
         let token = match (&credential.issuer, &credential.token_id) {
             (Some(issuer), Some(id)) => self.token(issuer, id),
             _ => false,
         };
-        if key || token || self.principal(&identity.principal) {
-            return Err(AuthenticationError::Revoked);
-        }
-        Ok(())
+        key || token || self.principal(&identity.principal)
     }
 
     /// Whether the key with this public part was revoked.

@@ -34,9 +34,26 @@ pub struct CredentialsSpec {
     /// Keys, by digest.
     #[serde(default)]
     pub api_keys: Vec<ApiKeySpec>,
+    /// Certificates.
+    #[serde(default)]
+    pub mtls: Vec<CertificateSpec>,
     /// Subjects of tokens.
     #[serde(default)]
     pub jwt: Vec<SubjectSpec>,
+}
+
+/// How a certificate is known: exactly one of these.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateSpec {
+    /// Its first URI SAN, whole.
+    pub uri_san: Option<String>,
+    /// Its first DNS SAN, in any case.
+    pub dns_san: Option<String>,
+    /// Its subject, as RFC 2253 writes it.
+    pub subject: Option<String>,
+    /// The only common name of its subject.
+    pub common_name: Option<String>,
 }
 
 /// A subject that an issuer knows the consumer by.
@@ -55,8 +72,8 @@ impl CredentialsSpec {
     /// Whether there is nothing that the caller could present.
     pub const fn is_empty(&self) -> bool {
         // taken apart, so that no kind is forgotten
-        let Self { api_keys, jwt } = self;
-        api_keys.is_empty() && jwt.is_empty()
+        let Self { api_keys, mtls, jwt } = self;
+        api_keys.is_empty() && mtls.is_empty() && jwt.is_empty()
     }
 }
 
@@ -93,9 +110,48 @@ pub struct AuthenticationSpec {
     /// Whose tokens are believed.
     #[serde(default)]
     pub jwt: JwtSpec,
+    /// Which certificates are believed; absent: none.
+    pub mtls: Option<MtlsSpec>,
     /// What was taken back.
     #[serde(default)]
     pub revocation: RevocationSpec,
+}
+
+/// `authentication.mtls`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MtlsSpec {
+    /// SPIFFE IDs of these are callers; where any is written, those of others never are.
+    pub trust_domains: Vec<String>,
+    /// Who says that a certificate is valid.
+    pub peer_validation: PeerValidation,
+}
+
+/// Who says that a certificate is valid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerValidation {
+    /// The proxy, connection by connection (`connection.peer_certificate_valid`, Envoy 1.39 and newer).
+    #[default]
+    Attribute,
+    /// The operator: the listener lets no other certificate in.
+    Listener,
+}
+
+/// One of `bindings`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BindingSpec {
+    /// Patterns on the caller's attributes, all of which must match.
+    pub principal: BTreeMap<String, Json>,
+    /// Names of `authorization.roles`.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Which rates of a limit apply.
+    pub tier: Option<String>,
+    /// More attributes; `{x}` is what was captured.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, Json>,
 }
 
 /// `authentication.revocation`.

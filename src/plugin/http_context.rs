@@ -226,6 +226,7 @@ fn facts(end_of_stream: bool) -> StreamFacts {
         route_profile,
         virtual_host_profile,
         peer: peer(),
+        outbound: is_outbound(),
         end_of_stream,
     }
 }
@@ -238,6 +239,19 @@ fn profile(path: &str) -> RouteProfile {
         Ok(Err(_)) | Err(_) => RouteProfile::Unreadable,
     }
 }
+
+/// A sidecar has listeners for both directions, and a plugin may run in both. Asked of every stream, since streams of
+/// both share one root context. A gateway's listeners are called outbound too, although its callers come from outside.
+fn is_outbound() -> bool {
+    number("xds\0listener_direction") == Some(OUTBOUND)
+        && !text("xds\0node\0id").is_some_and(|id| id.starts_with(GATEWAY))
+}
+
+/// `envoy.config.core.v3.TrafficDirection`.
+const OUTBOUND: u64 = 2;
+
+/// How Istio's ids of gateways begin.
+const GATEWAY: &str = "router~";
 
 fn peer() -> PeerCertificate {
     let truth = |path| abi::property(path).ok().map(|value| value == [1]);

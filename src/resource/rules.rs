@@ -13,7 +13,7 @@ use head_match::{Likeness, PathReadings};
 use pattern::Template;
 
 mod head_match;
-mod pattern;
+pub(crate) mod pattern;
 
 pub use head_match::HeadMatch;
 

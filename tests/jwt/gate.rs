@@ -73,7 +73,7 @@ pub(crate) fn compiled(providers: &[Json], consumers: &Json) -> (Tokens, Vec<Str
         "SHORT" => Some(String::from("0123456789abcdef0123456789abcde")),
         _ => None,
     };
-    let tokens = Tokens::compile(&consumers, &authentication, 16 << 10, &secret, &mut faults);
+    let tokens = Tokens::compile(&consumers, &authentication, &Rc::default(), 16 << 10, &secret, &mut faults);
     (tokens, faults.iter().map(|fault| fault.pointer.clone()).collect())
 }
 

@@ -11,4 +11,5 @@
 mod claims;
 mod gate;
 mod order;
+mod several;
 mod tokens;

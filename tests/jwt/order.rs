@@ -1,5 +1,7 @@
 //! From the bytes to the signature.
 
+use std::rc::Rc;
+
 use jsonwebtoken::Algorithm as Alg;
 use mlgate::config::faults::Faults;
 use mlgate::host::HostError;
@@ -244,7 +246,8 @@ fn where_it_is_configured_the_filter_verifies_what_the_host_cannot() {
         serde_json::from_value(json!({ "jwt": { "providers": [provider()], "signatures": "host_or_wasm" } }))
             .unwrap();
     let secret = |_: &str| Some(SECRET.to_owned());
-    let tokens = Tokens::compile(&[], &authentication, 16 << 10, &secret, &mut Faults::default());
+    let tokens =
+        Tokens::compile(&[], &authentication, &Rc::default(), 16 << 10, &secret, &mut Faults::default());
     let gate = Gate { tokens, ..gate() };
     gate.host.verifies_nothing.set(true);
     for (algorithm, pair) in ALL {

@@ -34,7 +34,7 @@ use stages::Stages;
 ///
 /// The request is a YAML or JSON file with `method` and `path`, and any of `host`, `headers`, `source` (the caller's
 /// address), `route` (`<virtual host>/<route name>`), `profile` (named by the route), `body` (a text, or what becomes
-/// JSON), `at` (a timestamp), and `key` (the caller's API key) or `principal` (a consumer's name, for whom a key
+/// JSON), `at` (a timestamp), `certificate` (valid, with `uri_san`, `dns_san`, `subject`), and `key` (the caller's API key) or `principal` (a consumer's name, for whom a key
 /// without limits is assumed). Limits count from zero. Roles that the caller does not have are shown in JSON only.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]

@@ -1,6 +1,7 @@
 //! The texts of a document: a function that says yes or no, and the same as a pattern for editors.
 
 use crate::identity::api_key::{KeyDigest, KeyId};
+use crate::identity::mtls::spiffe::is_trust_domain;
 
 /// A kind of text.
 #[derive(Debug)]
@@ -54,6 +55,10 @@ pub static KEY_PART: Grammar = grammar(
 
 /// Any text of a line, not empty.
 pub static ANY: Grammar = grammar(any, r"^[^\u0000-\u001f\u007f-\u009f]{1,1024}$", "a text of one line");
+
+/// A trust domain (SPIFFE-ID §2.1).
+pub static TRUST_DOMAIN: Grammar =
+    grammar(is_trust_domain, "^[a-z0-9._-]{1,255}$", "a trust domain, without `spiffe://`");
 
 /// A name of the writer's: of a role, a policy, a limit, a profile, a cluster.
 pub static NAME: Grammar = grammar(

@@ -7,6 +7,7 @@ use crate::config::shape::grammar::{
 };
 use crate::config::shape::{Choice, Object, Rest, Shape, later, optional, required};
 
+mod certificates;
 mod jwt;
 
 use Shape::{Bool, Duration, Either, Integer, List, Pattern, Size, Text, Timestamp, Value};
@@ -27,6 +28,11 @@ pub static DOCUMENT: Shape = Shape::Object(&Object {
             List { of: &Shape::Object(&CONSUMER_WORDS), min: 0 },
             "Callers known to the gate.",
         ),
+        optional(
+            "bindings",
+            List { of: &Shape::Object(&certificates::BINDING), min: 0 },
+            "Roles, tier and attributes for callers by pattern; the first that matches wins.",
+        ),
         optional("authentication", Shape::Object(&AUTHENTICATION), "Who is calling."),
         required("resources", Shape::Object(&RESOURCES), "What is asked for."),
         required("authorization", Shape::Object(&AUTHORIZATION), "What callers may do."),
@@ -37,7 +43,6 @@ pub static DOCUMENT: Shape = Shape::Object(&Object {
         optional("bounds", Shape::Object(&BOUNDS), "Limits of the gate itself."),
         optional("profiles", PROFILES, "Per-route configuration; absent means one `default`."),
         optional("routes", ROUTES, "`<virtual host>/<route name>` to profile; a trailing `*` is a prefix."),
-        later("bindings"),
         later("rate_limit_service"),
     ],
     rest: None,
@@ -97,7 +102,7 @@ static CONSUMER_WORDS: Object = Object {
 static CREDENTIALS: Object = Object {
     fields: &[
         optional("api_keys", List { of: &Shape::Object(&API_KEY), min: 0 }, "Keys, by digest."),
-        later("mtls"),
+        optional("mtls", List { of: &Shape::Object(&certificates::CERTIFICATE), min: 0 }, "Certificates."),
         optional("jwt", List { of: &Shape::Object(&jwt::SUBJECT), min: 0 }, "Subjects of tokens."),
     ],
     rest: None,
@@ -122,8 +127,12 @@ static AUTHENTICATION: Object = Object {
         optional("api_key", Shape::Object(&API_KEY_WORDS), "Where keys are read."),
         optional("revocation", Shape::Object(&REVOCATION), "What was taken back before its end."),
         optional("jwt", Shape::Object(&jwt::JWT), "Whose tokens are believed."),
+        optional(
+            "mtls",
+            Shape::Object(&certificates::MTLS),
+            "Which certificates are believed; absent: none.",
+        ),
         later("introspection"),
-        later("mtls"),
         later("credentials_list"),
         later("failures"),
     ],
@@ -458,12 +467,16 @@ static PROFILE: Object = Object {
 
 static AUTHENTICATE: Object = Object {
     fields: &[
-        required("any", List { of: &METHODS, min: 1 }, "The first credential presented, in this order."),
-        later("all"),
-        later("principal"),
+        optional("any", List { of: &METHODS, min: 1 }, "The first credential presented, in this order."),
+        optional("all", List { of: &METHODS, min: 1 }, "Instead of `any`: every one of these."),
+        optional(
+            "principal",
+            METHODS,
+            "Of `all`, whose identity decides; absent means that all must show the same caller.",
+        ),
     ],
     rest: None,
 };
 
-static METHODS: Shape =
-    Shape::Choice(&Choice { built: &["api_key", "jwt"], later: &["mtls", "introspection"] });
+const METHODS: Shape =
+    Shape::Choice(&Choice { built: &["api_key", "jwt", "mtls"], later: &["introspection"] });

@@ -10,10 +10,11 @@ use subtle::ConstantTimeEq;
 
 use super::{ApiKey, KeyDigest, KeyId, Pepper};
 use crate::config::faults::Faults;
+use crate::identity::bindings::Bindings;
+use crate::identity::consumer::Consumer;
 use crate::identity::secret::compile_keys;
 use crate::identity::spec::{ApiKeySpec, AuthenticationSpec, ConsumerSpec};
-use crate::identity::{ANONYMOUS, AuthenticationError, Credential, DEFAULT_TIER, Identity, Scope};
-use crate::policy::attributes::{self, Category};
+use crate::identity::{ANONYMOUS, AuthenticationError, Credential, Identity, Scope};
 use crate::time::UnixTime;
 
 /// Every configured key by its id. A lookup costs the same however many there are.
@@ -46,6 +47,7 @@ impl ApiKeys {
     pub fn compile(
         consumers: &[ConsumerSpec],
         authentication: &AuthenticationSpec,
+        bindings: &Bindings,
         is_role: &dyn Fn(&str) -> bool,
         environment: &dyn Fn(&str) -> Option<String>,
         faults: &mut Faults,
@@ -69,7 +71,8 @@ impl ApiKeys {
                     format!("give it another name, or merge it into `/consumers/{first}`"),
                 );
             }
-            let identity = identity_of(consumer, is_role, &pointer, faults);
+            let known = Consumer::compile(consumer, is_role, &pointer, faults);
+            let identity = bindings.settle(Identity::anonymous(), Some(&known));
             for (index, spec) in consumer.credentials.api_keys.iter().enumerate() {
                 let pointer = format!("{pointer}/credentials/api_keys/{index}");
                 let scope = scope_of(spec, &pointer, faults);
@@ -178,42 +181,6 @@ fn check_name(name: &str, pointer: &str, faults: &mut Faults) {
             "the name is empty, too long or has control characters",
             format!("write 1 to {MAX_CONSUMER_NAME} bytes of text"),
         );
-    }
-}
-
-/// What the configuration says of a consumer, whatever it presents.
-pub fn identity_of(
-    consumer: &ConsumerSpec,
-    is_role: &dyn Fn(&str) -> bool,
-    pointer: &str,
-    faults: &mut Faults,
-) -> Identity {
-    for (index, role) in consumer.roles.iter().enumerate() {
-        if !is_role(role) {
-            faults.at(
-                format!("{pointer}/roles/{index}"),
-                format!("no role is called `{role}`"),
-                "write one of `authorization.roles`",
-            );
-        }
-    }
-    if consumer.tier.as_ref().is_some_and(String::is_empty) {
-        faults.at(format!("{pointer}/tier"), "the tier is empty", "name a tier, or leave the word out");
-    }
-    let attributes = attributes::compile(
-        &consumer.attributes,
-        Category::Principal,
-        &format!("{pointer}/attributes"),
-        faults,
-    );
-    Identity {
-        principal: consumer.name.clone(),
-        name: consumer.name.clone(),
-        roles: consumer.roles.clone(),
-        tier: consumer.tier.clone().unwrap_or_else(|| String::from(DEFAULT_TIER)),
-        attributes,
-        credential: Credential::default(),
-        scope: Scope::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::config::faults::Faults;
 use crate::identity::AuthenticationError::{Expired, Invalid};
+use crate::identity::bindings::Bindings;
 use crate::identity::spec::{AuthenticationSpec, ConsumerSpec};
 use crate::time::UnixTime;
 
@@ -27,6 +28,7 @@ fn compile(consumers: &serde_json::Value) -> (ApiKeys, Vec<String>) {
     let keys = ApiKeys::compile(
         &consumers,
         &authentication,
+        &Bindings::default(),
         &|role| role == "viewer",
         &|name| environment.get(name).map(ToString::to_string),
         &mut faults,

@@ -1,12 +1,15 @@
 //! One configured issuer: whom it may speak for, with which keys, and what its claims mean here.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
 use crate::config::faults::Faults;
-use crate::identity::api_key::table::{MAX_CONSUMER_NAME, identity_of};
+use crate::identity::api_key::table::MAX_CONSUMER_NAME;
+use crate::identity::bindings::Bindings;
+use crate::identity::consumer::Consumer;
 use crate::identity::jwks::{Algorithm, Key, KeySet, MIN_SECRET};
 use crate::identity::jwt::claims::{Claims, Times, invalid, missing};
 use crate::identity::jwt::{MAX_PROVIDERS, TokenError};
@@ -30,15 +33,8 @@ pub struct Provider {
     scopes: Option<BTreeMap<String, Vec<String>>>,
     forward: bool,
     /// Consumers by the subject that they are bound to.
-    bound: HashMap<String, Bound>,
-}
-
-/// A consumer that presents tokens.
-#[derive(Clone, Debug)]
-struct Bound {
-    identity: Identity,
-    /// Whether the configuration gives a tier; the identity has one in any case.
-    has_tier: bool,
+    bound: HashMap<String, Consumer>,
+    bindings: Rc<Bindings>,
 }
 
 const PROVIDERS: &str = "/authentication/jwt/providers";
@@ -50,6 +46,7 @@ const MAX_SUBJECT: usize = MAX_CONSUMER_NAME;
 pub fn compile(
     specs: &[ProviderSpec],
     consumers: &[ConsumerSpec],
+    bindings: &Rc<Bindings>,
     environment: &dyn Fn(&str) -> Option<String>,
     faults: &mut Faults,
 ) -> Vec<Provider> {
@@ -78,7 +75,8 @@ pub fn compile(
                 "a token belongs to one provider: merge the two",
             );
         }
-        providers.push(Provider::compile(spec, &pointer, environment, faults));
+        let bindings = Rc::clone(bindings);
+        providers.push(Provider { bindings, ..Provider::compile(spec, &pointer, environment, faults) });
     }
     bind(&mut providers, consumers, faults);
     providers
@@ -97,12 +95,11 @@ fn bind(providers: &mut [Provider], consumers: &[ConsumerSpec], faults: &mut Fau
                 continue;
             };
             // What is wrong with the consumer itself was said where its keys were compiled.
-            let identity = identity_of(consumer, &|_| true, "", &mut Faults::default());
-            let bound = Bound { identity, has_tier: consumer.tier.is_some() };
+            let bound = Consumer::compile(consumer, &|_| true, "", &mut Faults::default());
             if let Some(other) = provider.bound.insert(token.subject.clone(), bound) {
                 faults.at(
                     format!("{pointer}/subject"),
-                    format!("`{}` is already `{}`", token.subject, other.identity.principal),
+                    format!("`{}` is already `{}`", token.subject, other.name()),
                     "a subject belongs to one consumer",
                 );
             }
@@ -144,6 +141,7 @@ impl Provider {
             scopes: spec.scopes.clone(),
             forward: spec.forward,
             bound: HashMap::new(),
+            bindings: Rc::default(),
         }
     }
 
@@ -187,8 +185,8 @@ impl Provider {
         if lifetime > longest { Err(TokenError::LivesTooLong) } else { Ok(()) }
     }
 
-    /// Who a verified token speaks of. What the configuration says of a consumer wins over claims, attribute by
-    /// attribute.
+    /// Who a verified token speaks of. What the configuration says of a consumer wins over bindings, and those over
+    /// claims, attribute by attribute.
     ///
     /// # Errors
     /// The first mapped claim of a wrong type, or no subject.
@@ -212,9 +210,7 @@ impl Provider {
                 identity.attributes.insert(name.clone(), value);
             }
         }
-        if let Some(bound) = self.bound.get(subject) {
-            bound.prevail_over(&mut identity);
-        }
+        let mut identity = self.bindings.settle(identity, self.bound.get(subject));
         let scopes = optional(claims, Some(&mapping.scopes), words)?.unwrap_or_default();
         identity.scope = self.scope(&scopes);
         identity.credential = Credential {
@@ -238,24 +234,6 @@ impl Provider {
             actions
         });
         Scope { actions, ..Scope::default() }
-    }
-}
-
-// === impl Bound ===
-
-impl Bound {
-    fn prevail_over(&self, identity: &mut Identity) {
-        identity.principal.clone_from(&self.identity.principal);
-        identity.name.clone_from(&self.identity.name);
-        if !self.identity.roles.is_empty() {
-            identity.roles.clone_from(&self.identity.roles);
-        }
-        if self.has_tier {
-            identity.tier.clone_from(&self.identity.tier);
-        }
-        for (name, value) in &self.identity.attributes {
-            identity.attributes.insert(name.clone(), value.clone());
-        }
     }
 }
 

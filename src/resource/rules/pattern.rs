@@ -6,18 +6,18 @@ use crate::config::faults::Faults;
 
 /// A path or a host, split at its separator.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     parts: Vec<Part>,
 }
 
 /// An id with captures.
 #[derive(Clone, Debug)]
-pub(super) struct Template {
+pub(crate) struct Template {
     pieces: Vec<Piece>,
 }
 
 /// What captures stand for in one request, by name.
-pub(super) type Captures<'p, 't> = Vec<(&'p str, &'t str)>;
+pub(crate) type Captures<'p, 't> = Vec<(&'p str, &'t str)>;
 
 #[derive(Clone, Debug)]
 enum Part {
@@ -35,7 +35,7 @@ enum Piece {
 
 impl Pattern {
     /// Compiles a path, which begins with a slash, or a host. `None` and a fault when it is malformed.
-    pub(super) fn compile(text: &str, separator: char, pointer: &str, faults: &mut Faults) -> Option<Self> {
+    pub(crate) fn compile(text: &str, separator: char, pointer: &str, faults: &mut Faults) -> Option<Self> {
         let mut parts = Vec::new();
         let mut names: Vec<&str> = Vec::new();
         for part in text.split(separator) {
@@ -82,7 +82,7 @@ impl Pattern {
     }
 
     /// The names it captures.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             Part::Capture { name, .. } => Some(&**name),
             Part::Exact(_) => None,
@@ -90,7 +90,7 @@ impl Pattern {
     }
 
     /// A path that it matches.
-    pub(super) fn sample(&self) -> String {
+    pub(crate) fn sample(&self) -> String {
         let parts: Vec<String> = self
             .parts
             .iter()
@@ -103,7 +103,7 @@ impl Pattern {
     }
 
     /// Whether a split text looks like this; what is captured is added to `captures`.
-    pub(super) fn matches<'p, 't>(
+    pub(crate) fn matches<'p, 't>(
         &'p self,
         mut text: impl Iterator<Item = &'t str>,
         captures: &mut Captures<'p, 't>,
@@ -136,7 +136,7 @@ impl Part {
 
 impl Template {
     /// Compiles an id. `None` and a fault when it is malformed.
-    pub(super) fn compile(text: &str, pointer: &str, faults: &mut Faults) -> Option<Self> {
+    pub(crate) fn compile(text: &str, pointer: &str, faults: &mut Faults) -> Option<Self> {
         match pieces(text) {
             Ok(pieces) => Some(Self { pieces }),
             Err(what) => {
@@ -147,7 +147,7 @@ impl Template {
     }
 
     /// The names it needs.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Capture(name) => Some(&**name),
             Piece::Literal(_) => None,
@@ -155,7 +155,7 @@ impl Template {
     }
 
     /// The text with what was captured.
-    pub(super) fn fill(&self, captures: &Captures<'_, '_>) -> String {
+    pub(crate) fn fill(&self, captures: &Captures<'_, '_>) -> String {
         let mut text = String::new();
         for piece in &self.pieces {
             match piece {

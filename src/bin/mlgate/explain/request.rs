@@ -7,7 +7,7 @@ use mlgate::config::faults::Faults;
 use mlgate::config::shape::grammar::{self, Grammar};
 use mlgate::config::shape::{self, Object, Rest, Shape, optional, required};
 use mlgate::config::tree::{Kind, Member, Node, Tree};
-use mlgate::http::{RouteProfile, StreamFacts};
+use mlgate::http::{PeerCertificate, RouteProfile, StreamFacts};
 use mlgate::identity::api_key::ApiKey;
 use mlgate::time::UnixTime;
 
@@ -41,6 +41,7 @@ static WORDS: Shape = Shape::Object(&Object {
         optional("headers", HEADERS, ""),
         optional("principal", Shape::Text(&grammar::CONSUMER), ""),
         optional("key", Shape::Text(&KEY), ""),
+        optional("certificate", Shape::Object(&CERTIFICATE), ""),
         optional("source", Shape::Text(&ADDRESS), ""),
         optional("route", Shape::Text(&grammar::ANY), ""),
         optional("profile", Shape::Text(&grammar::NAME), ""),
@@ -50,6 +51,16 @@ static WORDS: Shape = Shape::Object(&Object {
     ],
     rest: None,
 });
+
+/// What the proxy would say of the connection's certificate, which it calls valid.
+static CERTIFICATE: Object = Object {
+    fields: &[
+        optional("uri_san", Shape::Text(&grammar::LONG), ""),
+        optional("dns_san", Shape::Text(&grammar::ANY), ""),
+        optional("subject", Shape::Text(&grammar::LONG), ""),
+    ],
+    rest: None,
+};
 
 /// A header that comes twice is a list.
 const HEADERS: Shape = Shape::Object(&Object {
@@ -115,6 +126,7 @@ impl Request {
                 }
                 ("principal", Kind::Text(text)) => request.principal = Some(text),
                 ("key", Kind::Text(text)) => request.key = Some(text),
+                ("certificate", Kind::Object(names)) => request.facts.peer = certificate(names),
                 ("source", Kind::Text(text)) => {
                     let address = text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, PORT));
                     request.facts.source_address = address.map(|address| address.to_string());
@@ -150,6 +162,19 @@ impl Request {
             _ => {}
         }
     }
+}
+
+fn certificate(names: Vec<Member>) -> PeerCertificate {
+    let mut shown = PeerCertificate { presented: true, valid: Some(true), ..PeerCertificate::default() };
+    for Member { name, node } in names {
+        match (name.as_str(), node.kind) {
+            ("uri_san", Kind::Text(text)) => shown.uri_san = Some(text),
+            ("dns_san", Kind::Text(text)) => shown.dns_san = Some(text),
+            ("subject", Kind::Text(text)) => shown.subject = Some(text),
+            _ => {}
+        }
+    }
+    shown
 }
 
 /// Takes the body out, leaving what any body is for the check: its bytes, and whether they were made JSON here.

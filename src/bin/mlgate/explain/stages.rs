@@ -110,14 +110,17 @@ impl Stages {
         let (head, verdict) = RequestHead::read(block, request.facts.clone(), config.source_trust, limits);
         self.request = format!("{} {}", head.method, head.path());
         verdict?;
+        if head.facts.outbound {
+            return Err(Reason::DirectionRefused);
+        }
         let profile = config.profile(config.profiles.of(&head)?)?;
         self.profile = Some(profile.name.clone());
         let identity = match &profile.authenticate {
             Authenticate::Nobody(_) => Rc::clone(&config.anonymous),
-            Authenticate::Any(methods) => {
+            Authenticate::Caller(accepted) => {
                 let found = credentials::find(&head, &config.extraction);
                 let verified = RefCell::default();
-                authenticate(&found, methods, config.authorities(&verified, host))
+                authenticate(&found, accepted, config.authorities(&verified, host))
                     .map_err(|error| Refusal::from(error).reason)?
             }
         };
