@@ -19,6 +19,7 @@
 #[expect(dead_code, reason = "the tests use all of it")]
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -28,7 +29,7 @@ use http::Request;
 use jsonwebtoken::Algorithm;
 use mlgate::identity::api_key::ApiKey;
 use mlgate_integration::client::Http1;
-use mlgate_integration::demo::collector::Collector;
+use mlgate_integration::collector::Collector;
 use mlgate_integration::{Cluster, Envoy, EnvoyBuilder, Plugin, Route, Stack, artifacts};
 use serde_json::{Value, json};
 
@@ -57,8 +58,10 @@ async fn main() -> anyhow::Result<()> {
     let stack = Stack::create("bench")?;
     let upstream =
         EnvoyBuilder::new().concurrency(1).route(Route::direct("/", 200, "ok")).start(&stack).await?;
-    let keys = [("MLGATE_CHAIN_KEY_1", CHAIN_KEY.to_owned())];
-    let collector = Collector::start(&stack, &keys).await?;
+    let pair = tokens::rsa();
+    let key = ApiKey::generate(&[7; 64]).unwrap();
+    let environment = BTreeMap::from([("MLGATE_CHAIN_KEY_1".to_owned(), CHAIN_KEY.to_owned())]);
+    let collector = Collector::start(&stack, &document(&key, &pair.jwk, 1), &environment).await?;
     let base = || {
         EnvoyBuilder::new()
             .concurrency(1)
@@ -67,11 +70,9 @@ async fn main() -> anyhow::Result<()> {
             .route(Route::prefix("/", "model"))
     };
     println!("signing {TOKENS} tokens …");
-    let pair = tokens::rsa();
     let cold: Vec<String> =
         (0..TOKENS).map(|id| format!("Bearer {}", pair.token(Algorithm::RS256, &claims(id)))).collect();
     let one = vec![cold[0].clone()];
-    let key = ApiKey::generate(&[7; 64]).unwrap();
     let gate = |policies| {
         Plugin::new("mlgate", artifacts::filter_wasm().unwrap())
             .configuration(document(&key, &pair.jwk, policies).to_string())

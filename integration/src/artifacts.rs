@@ -16,6 +16,11 @@ pub fn root() -> &'static Path {
     here.parent().unwrap_or(here)
 }
 
+/// A path as one would type it from the repository's root.
+pub fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
 /// The Envoy binary, installed into `build/` when it is missing; `MLGATE_ENVOY` names another one.
 pub fn envoy() -> anyhow::Result<PathBuf> {
     once(&ENVOY, || {

@@ -1,4 +1,4 @@
-//! `mlgate audit collect` as its own process, and `mlgate audit verify` on what it kept.
+//! `mlgate audit collect` as its own process, and what `mlgate audit verify` and `analyze` say of what it kept.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,9 +23,11 @@ pub struct Collector {
     starts: u32,
 }
 
-/// What `mlgate audit verify` said.
+/// What `mlgate audit …` said.
 #[derive(Clone, Debug)]
 pub struct Verdict {
+    /// The command as one would type it.
+    pub command: String,
     /// Its exit code.
     pub exit: Option<i32>,
     /// What it printed.
@@ -35,14 +37,17 @@ pub struct Verdict {
 // === impl Collector ===
 
 impl Collector {
-    /// Starts one on a free port. `chain_keys` are `ID=VARIABLE`, the variables' values are in `environment`.
+    /// Starts one on a free port, with the chain keys of a gate's document, whose values are in `environment`.
     pub async fn start(
         stack: &Stack,
-        chain_keys: Vec<String>,
-        environment: BTreeMap<String, String>,
+        document: &Value,
+        environment: &BTreeMap<String, String>,
     ) -> anyhow::Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let log = stack.folder().join("audit.log");
+        let keys = document.pointer("/audit/chain/keys").and_then(Value::as_array).into_iter().flatten();
+        let chain_keys = keys.map(|key| format!("{}={}", text(key, "id"), text(key, "env"))).collect();
+        let environment = environment.clone();
         let mut collector = Self { process: None, address, log, chain_keys, environment, starts: 0 };
         collector.restart(stack).await?;
         Ok(collector)
@@ -53,7 +58,7 @@ impl Collector {
         self.starts = self.starts.saturating_add(1);
         let mut command = Command::new(artifacts::command()?);
         command.args(["audit", "collect", "--listen", &self.address.to_string(), "--log"]).arg(&self.log);
-        self.with_keys(&mut command);
+        command.args(self.key_arguments()).envs(&self.environment);
         let mut process = stack.run(&format!("collector-{}", self.starts), &command)?;
         process.wait_for_line(LISTENING, START_BOUND).await?;
         let log = process.log()?;
@@ -70,6 +75,14 @@ impl Collector {
             Some(mut process) => process.kill().map(|_| ()),
             None => bail!("the collector is dead already"),
         }
+    }
+
+    /// Asks it to end and waits for that.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.stop(STOP_BOUND).await?;
+        }
+        Ok(())
     }
 
     /// Where it listens.
@@ -126,25 +139,45 @@ impl Collector {
 
     /// The command's verdict on the log.
     pub fn verify(&self) -> anyhow::Result<Verdict> {
-        let mut command = Command::new(artifacts::command()?);
-        command.args(["audit", "verify"]).arg(&self.log);
-        self.with_keys(&mut command);
-        let output = command.output().context("cannot run mlgate audit verify")?;
-        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        Ok(Verdict { exit: output.status.code(), text })
+        self.verify_log(&self.log)
     }
 
-    fn with_keys(&self, command: &mut Command) {
-        for key in &self.chain_keys {
-            command.args(["--chain-key", key]);
-        }
-        command.envs(&self.environment);
+    /// The command's verdict on another log of the same chains.
+    pub fn verify_log(&self, log: &Path) -> anyhow::Result<Verdict> {
+        self.audit("verify", log, &self.key_arguments())
+    }
+
+    /// What the command finds suspicious in the log.
+    pub fn analyze(&self) -> anyhow::Result<Verdict> {
+        self.audit("analyze", &self.log, &[])
+    }
+
+    fn audit(&self, what: &str, log: &Path, more: &[&str]) -> anyhow::Result<Verdict> {
+        let log = artifacts::shown(log);
+        let arguments = [&["audit", what, &log], more].concat();
+        let output = Command::new(artifacts::command()?)
+            .args(&arguments)
+            .current_dir(artifacts::root())
+            .envs(&self.environment)
+            .output()
+            .with_context(|| format!("cannot run mlgate audit {what}"))?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok(Verdict {
+            command: format!("mlgate {}", arguments.join(" ")),
+            exit: output.status.code(),
+            text: String::from_utf8_lossy(&text).trim_end().to_owned(),
+        })
+    }
+
+    fn key_arguments(&self) -> Vec<&str> {
+        self.chain_keys.iter().flat_map(|key| ["--chain-key", key]).collect()
     }
 }
 
 const LISTENING: &str = "listening on ";
 const POLL: Duration = Duration::from_millis(50);
 const START_BOUND: Duration = Duration::from_secs(10);
+const STOP_BOUND: Duration = Duration::from_secs(10);
 
 /// The text of a field of an event.
 pub fn text<'a>(event: &'a Value, field: &str) -> &'a str {

@@ -4,9 +4,9 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`setup`] | fills `envoy/config/demo.yaml` with fresh keys, and `envoy/envoy.yaml` with this run's addresses |
-//! | [`collector`] | `mlgate audit collect`, and `mlgate audit verify` on what it wrote |
 //! | [`story`] | the calls and what must come of each |
 //! | [`play`] | sends them, and finds each one's audit event |
+//! | [`evidence`] | what the command says of the log: intact, tampered with, suspicious |
 //! | [`guide`] | what to type against the stack that `make run` leaves running |
 //! | [`table`] | what people read |
 
@@ -14,16 +14,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::collector::Collector;
 use crate::{Envoy, EnvoyBuilder, ModelServer, Stack, artifacts};
 
-pub mod collector;
+pub mod evidence;
 pub mod guide;
 pub mod play;
 pub mod setup;
 pub mod story;
 pub mod table;
 
-use collector::Collector;
 use setup::Keys;
 
 /// Everything that runs; it ends with this value.
@@ -35,7 +35,7 @@ pub struct Demo {
     pub collector: Collector,
     /// The upstream.
     pub model: ModelServer,
-    /// This run's keys.
+    /// This run's keys and tokens.
     pub keys: Keys,
     /// Logs and configuration.
     pub stack: Stack,
@@ -54,15 +54,15 @@ impl Demo {
     /// ([`artifacts`]), otherwise they are made first.
     pub async fn start(name: &str) -> anyhow::Result<Self> {
         let stack = Stack::create(name)?;
-        let (document, keys) = setup::document(setup::DOCUMENT)?;
-        stack.write("mlgate.json", serde_json::to_vec_pretty(&document)?)?;
-        let secrets = setup::secrets()?;
-        let collector = Collector::start(&stack, &secrets).await?;
+        let keys = Keys::make(setup::DOCUMENT, story::tokens())?;
+        let document = keys.document();
+        stack.write("mlgate.json", serde_json::to_vec_pretty(document)?)?;
+        let collector = Collector::start(&stack, document, keys.environment()).await?;
         let model = ModelServer::start().await?;
         let bootstrap =
-            setup::bootstrap(&document, &artifacts::filter_wasm()?, model.address(), collector.address())?;
+            setup::bootstrap(document, &artifacts::filter_wasm()?, model.address(), collector.address())?;
         let mut builder = EnvoyBuilder::new().concurrency(WORKERS).whole(bootstrap);
-        for (name, value) in &secrets {
+        for (name, value) in keys.environment() {
             builder = builder.environment(name, value);
         }
         let envoy = builder.start(&stack).await.context("Envoy with the filter did not start")?;

@@ -38,8 +38,7 @@ impl Gate {
         routes: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder,
     ) -> anyhow::Result<Self> {
         let stack = Stack::create(name)?;
-        let chain_keys = chain_keys(&secrets.document);
-        let collector = Collector::start(&stack, chain_keys, secrets.environment.clone()).await?;
+        let collector = Collector::start(&stack, &secrets.document, &secrets.environment).await?;
         let hold = secrets.document.pointer("/resources/body/peek").and_then(Value::as_str) == Some("hold");
         let mut plugin = Plugin::new("mlgate", artifacts::filter_wasm()?)
             .configuration(secrets.document.to_string())
@@ -100,10 +99,4 @@ impl Gate {
         }
         Ok(())
     }
-}
-
-/// `ID=VARIABLE` for each chain key of a document.
-fn chain_keys(document: &Value) -> Vec<String> {
-    let keys = document.pointer("/audit/chain/keys").and_then(Value::as_array);
-    keys.into_iter().flatten().map(|key| format!("{}={}", text(key, "id"), text(key, "env"))).collect()
 }

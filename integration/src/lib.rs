@@ -24,6 +24,7 @@
 //!
 //! | module | what it gives |
 //! |---|---|
+//! | [`analysis`] | what `mlgate audit analyze` finds |
 //! | [`artifacts`] | the built filter, the built command, the probe, the pinned Envoy |
 //! | [`stack`] | a folder for one test's logs and the processes that end with it |
 //! | [`envoy`] | a bootstrap from a builder; ready, statistics, log, update, stop |
@@ -37,7 +38,7 @@
 //! | [`caller`] | one request on a connection, byte by byte, from a chosen address |
 //! | [`frames`] | HTTP/2 by hand: what no well-behaved client sends |
 //! | [`scripted`] | an upstream that answers as it is told and keeps what it saw |
-//! | [`collector`] | the command's collector and its verdict |
+//! | [`collector`] | the command's collector and its verdicts |
 //! | [`gate`] | all of it: Envoy with the filter in two workers, a collector, keys made for the run |
 //!
 //! Processes die with the test run, even when it is killed: they are started by one thread that lives as long as
@@ -49,6 +50,7 @@
     reason = "this crate is the outside world: it has a clock and an environment"
 )]
 
+pub mod analysis;
 pub mod artifacts;
 pub mod caller;
 pub mod client;

@@ -5,13 +5,14 @@
 #[path = "../../tests/jwt/tokens.rs"]
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use bytes::Bytes;
 use http::Request;
 use jsonwebtoken::Algorithm;
-use mlgate_integration::demo::collector::Collector;
+use mlgate_integration::collector::Collector;
 use mlgate_integration::{
     Answer, Cluster, Envoy, EnvoyBuilder, ModelServer, Plugin, Route, Stack, artifacts, client,
 };
@@ -71,7 +72,8 @@ impl Scene {
         });
         let stack = Stack::create(name)?;
         let model = ModelServer::start().await?;
-        let collector = Collector::start(&stack, &[("MLGATE_CHAIN_KEY_1", CHAIN_KEY.to_owned())]).await?;
+        let environment = BTreeMap::from([("MLGATE_CHAIN_KEY_1".to_owned(), CHAIN_KEY.to_owned())]);
+        let collector = Collector::start(&stack, &document, &environment).await?;
         let plugin = Plugin::new("mlgate", artifacts::filter_wasm()?)
             .configuration(document.to_string())
             .environment("MLGATE_CHAIN_KEY_1", CHAIN_KEY)

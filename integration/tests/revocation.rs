@@ -9,7 +9,7 @@ use http::Request;
 use mlgate::cases::Gate;
 use mlgate::config::{Format, load};
 use mlgate_integration::client::{self, Http1};
-use mlgate_integration::demo::collector::Collector;
+use mlgate_integration::collector::Collector;
 use mlgate_integration::{
     Answer, Cluster, Envoy, EnvoyBuilder, ModelServer, Plugin, Route, Stack, artifacts, filter_file,
 };
@@ -55,9 +55,7 @@ impl Scene {
         fields.insert("revision".into(), json!({"id": "2", "change": "INC-1"}));
         fields.insert("authentication".into(), json!({"revocation": {"keys": [ALICE]}}));
         let stack = Stack::create(name)?;
-        let secrets: Vec<(&str, String)> =
-            gate.environment.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-        let collector = Collector::start(&stack, &secrets).await?;
+        let collector = Collector::start(&stack, &gate.document, &gate.environment).await?;
         Ok(Self { stack, model: ModelServer::start().await?, collector, gate, revoked })
     }
 
@@ -118,7 +116,7 @@ impl Scene {
         assert_eq!(text(&refusal, "/reason"), "credential_revoked");
         assert_eq!(text(&refusal, "/principal"), "alice");
         assert_eq!(refusal.get("credential"), Some(&json!({"method": "api_key", "id": ALICE})));
-        let verdict = self.collector.verify(self.collector.log())?;
+        let verdict = self.collector.verify()?;
         assert_eq!(verdict.exit, Some(0), "{}", verdict.text);
         Ok(())
     }

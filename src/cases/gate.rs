@@ -136,7 +136,8 @@ impl Gate {
     /// Replaces placeholders: `${key.<id>}` a key of the configuration, `${wrong.<id>}` a well-formed key with that id
     /// and another secret, `${typo.<id>}` that key with its last digit changed, `${stranger}` a well-formed key that nobody
     /// knows, `${token.<name>}` a token of the case file, `${jwt.<provider>.<subject>.<claims>}` a token (see `token`; the
-    /// claims may be left out), `${forged.…}` either of them signed by somebody else, `${expired.…}` the latter too late,
+    /// claims may be left out), `${forged.…}` either of them signed by somebody else, `${unsigned.<name>}` a token of the case file made to say
+    /// that it needs no signature, `${expired.…}` a token (see `token`) too late,
     /// `${bytes.<hex>}` bytes that YAML cannot say, `${repeat.<times>.<text>}`.
     ///
     /// # Errors
@@ -171,6 +172,7 @@ impl Gate {
             }
             "token" => Ok(token()?.clone().into_bytes()),
             "forged" if token().is_ok() => Ok(issuer::forged(token()?, self.derived("forger")).into_bytes()),
+            "unsigned" => Ok(issuer::unsigned(token()?).into_bytes()),
             "stranger" => Ok(self.key("stranger", "right")?.expose().as_bytes().to_vec()),
             "jwt" | "expired" | "forged" => {
                 let token = Wanted::read(rest, &self.document, &self.environment).ok_or_else(unknown)?;

@@ -102,6 +102,13 @@ pub(super) fn forged(token: &str, secret: [u8; 32]) -> String {
     signed(text, &SigningKey::from_bytes(&secret))
 }
 
+/// The same claims under a header that says `alg: none` (RFC 8725 §2.1), and no signature.
+pub(super) fn unsigned(token: &str) -> String {
+    let claims = token.split('.').nth(1).unwrap_or_default();
+    let header = json!({ "alg": "none", "typ": "at+jwt", "kid": KEY_ID }).to_string();
+    format!("{}.{claims}.", URL_SAFE_NO_PAD.encode(header))
+}
+
 fn signed(text: &str, key: &SigningKey) -> String {
     format!("{text}.{}", URL_SAFE_NO_PAD.encode(key.sign(text.as_bytes()).to_bytes()))
 }

@@ -1,20 +1,24 @@
 //! What to type against a running stack.
 
-use std::path::Path;
+use anyhow::Context;
 
+use crate::artifacts::{self, shown};
 use crate::demo::Demo;
-use crate::demo::collector::{CHAIN_KEY, shown};
+
+/// The variable of the chain key of `envoy/config/demo.yaml`.
+const CHAIN_KEY: &str = "MLGATE_CHAIN_KEY_1";
 
 /// The lines, with this run's addresses and keys.
 pub fn lines(demo: &Demo) -> anyhow::Result<String> {
     let gate = format!("http://{}", demo.envoy.address());
     let admin = demo.envoy.admin();
     let (user_1, user_4) = (demo.keys.of("user_1")?, demo.keys.of("user_4")?);
+    let token = demo.keys.bearer("token.right")?;
     let log = shown(demo.collector.log());
-    let chain_key = demo.collector.chain_key().unwrap_or_default();
+    let chain_key = demo.keys.environment().get(CHAIN_KEY).context("no chain key")?;
     let document = shown(&demo.stack.folder().join("mlgate.json"));
     let folder = shown(demo.stack.folder());
-    let command = shown(Path::new(crate::artifacts::command()?.as_path()));
+    let command = shown(&artifacts::command()?);
     Ok(format!(
         r#"
 The gate is {gate}, with the document {document}.
@@ -22,6 +26,8 @@ In another terminal, from here:
 
   # a data scientist of acme: 200
   curl -i {gate}/predict -H 'x-api-key: {user_1}' -d '{{"inputs": [[0.5]]}}'
+  # a caller with a token of the issuer, for eight hours: 200
+  curl -i {gate}/predict -H 'authorization: {token}' -d '{{}}'
   # nobody: 401
   curl -i {gate}/predict -d '{{}}'
   # a viewer: 403
@@ -43,8 +49,8 @@ The unmodified `openai` Python client:
 
 The audit log is {log}; other logs are in {folder}. To verify it:
 
-  MLGATE_CHAIN_KEY_1={chain_key} \
-    {command} audit verify {log} --chain-key {CHAIN_KEY}
+  {CHAIN_KEY}={chain_key} \
+    {command} audit verify {log} --chain-key c1={CHAIN_KEY}
 
 Ctrl-C stops everything."#
     ))

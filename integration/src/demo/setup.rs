@@ -1,74 +1,89 @@
-//! The documented files become this run's: fresh keys and secrets, free ports, the built filter.
+//! The documented files become this run's: fresh keys, tokens and secrets, free ports, the built filter.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
+use mlgate::cases::{Gate, TokenSpec};
 use mlgate::config::tree::Tree;
-use mlgate::identity::api_key::{ApiKey, RANDOM_BYTES};
+use mlgate::time::UnixTime;
 use serde_json::{Value, json};
 
 use crate::artifacts;
 
-/// The keys of this run by consumer, in the document's order. They are in memory alone.
-#[derive(Clone, Default)]
-pub struct Keys(BTreeMap<String, Vec<String>>);
+/// A document with the keys, tokens and secrets that were made for this run, which are in memory alone.
+pub struct Keys(Gate);
 
 /// The document of the demo.
 pub const DOCUMENT: &str = "envoy/config/demo.yaml";
 /// The documented bootstrap.
 const BOOTSTRAP: &str = "envoy/envoy.yaml";
-/// Variables that both files name.
-const SECRETS: [&str; 3] = ["MLGATE_CHAIN_KEY_1", "MLGATE_DIGEST_KEY_1", "MLGATE_SHARED_KEY_1"];
-/// Bytes of one secret.
-const SECRET_BYTES: usize = 32;
 
 // === impl Keys ===
 
 impl Keys {
+    /// Reads a document of the repository, and makes its keys, secrets and the tokens of `tokens`.
+    pub fn make(path: &str, tokens: Value) -> anyhow::Result<Self> {
+        let mut gate = Gate::read(&artifacts::root().join(path)).map_err(anyhow::Error::msg)?;
+        let tokens: BTreeMap<String, TokenSpec> = serde_json::from_value(tokens)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let now = UnixTime::from_millis(i64::try_from(now.as_millis())?);
+        gate.sign(&tokens, now).map_err(anyhow::Error::msg)?;
+        Ok(Self(gate))
+    }
+
+    /// The document that knows them.
+    pub fn document(&self) -> &Value {
+        &self.0.document
+    }
+
+    /// The VM's variables.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.0.environment
+    }
+
     /// A consumer's first key.
-    pub fn of(&self, consumer: &str) -> anyhow::Result<&str> {
+    pub fn of(&self, consumer: &str) -> anyhow::Result<String> {
         self.nth(consumer, 0)
     }
 
     /// A consumer's keys are counted from 0.
-    pub fn nth(&self, consumer: &str, index: usize) -> anyhow::Result<&str> {
-        let key = self.0.get(consumer).and_then(|keys| keys.get(index));
-        key.map(String::as_str).with_context(|| format!("the document has no key {index} of `{consumer}`"))
+    pub fn nth(&self, consumer: &str, index: usize) -> anyhow::Result<String> {
+        self.variant("key", consumer, index)
+    }
+
+    /// What somebody sends instead of a consumer's first key: `wrong`, with the same id, or `typo`.
+    pub fn instead(&self, variant: &str, consumer: &str) -> anyhow::Result<String> {
+        self.variant(variant, consumer, 0)
+    }
+
+    /// A header with a token: `token.<name>`, or `unsigned.<name>`.
+    pub fn bearer(&self, token: &str) -> anyhow::Result<String> {
+        Ok(format!("Bearer {}", self.expand(token)?))
+    }
+
+    fn variant(&self, variant: &str, consumer: &str, index: usize) -> anyhow::Result<String> {
+        let consumers = self.0.document.get("consumers").and_then(Value::as_array).into_iter().flatten();
+        let id = consumers
+            .filter(|one| one.get("name").is_some_and(|name| name == consumer))
+            .find_map(|one| one.pointer(&format!("/credentials/api_keys/{index}/id"))?.as_str())
+            .with_context(|| format!("the document has no key {index} of `{consumer}`"))?;
+        self.expand(&format!("{variant}.{id}"))
+    }
+
+    fn expand(&self, placeholder: &str) -> anyhow::Result<String> {
+        let bytes = self.0.expand(&format!("${{{placeholder}}}")).map_err(anyhow::Error::msg)?;
+        Ok(String::from_utf8(bytes)?)
     }
 }
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.keys()).finish()
+        f.debug_list().entries(self.0.keys.keys()).finish()
     }
-}
-
-/// A document of the repository with an id and a digest of a new key in place of each that is written there.
-pub fn document(path: &str) -> anyhow::Result<(Value, Keys)> {
-    let mut document = yaml(&artifacts::root().join(path))?;
-    let mut keys = Keys::default();
-    let consumers = document.get_mut("consumers").and_then(Value::as_array_mut);
-    for consumer in consumers.into_iter().flatten() {
-        let name =
-            consumer.get("name").and_then(Value::as_str).context("a consumer without a name")?.to_owned();
-        let written = consumer.pointer_mut("/credentials/api_keys").and_then(Value::as_array_mut);
-        for entry in written.into_iter().flatten() {
-            let made = new_key(&name)?;
-            for word in ["id", "digest"] {
-                let value =
-                    made.get(word).with_context(|| format!("`mlgate key new` printed no `{word}`"))?;
-                set(entry, &format!("/{word}"), value.clone())?;
-            }
-            let key = made.get("key").and_then(Value::as_str).context("`mlgate key new` printed no key")?;
-            keys.0.entry(name.clone()).or_default().push(key.to_owned());
-        }
-    }
-    Ok((document, keys))
 }
 
 /// The documented bootstrap around `document`.
@@ -95,31 +110,6 @@ pub fn bootstrap(
     Ok(bootstrap)
 }
 
-/// A value for each secret that the files name.
-pub fn secrets() -> anyhow::Result<Vec<(&'static str, String)>> {
-    SECRETS
-        .into_iter()
-        .map(|name| Ok((name, random::<SECRET_BYTES>()?.iter().map(|byte| format!("{byte:02x}")).collect())))
-        .collect()
-}
-
-/// A key with the id and grammar of `key` and another secret: what somebody sends who has seen the public part.
-pub fn same_id(key: &str) -> anyhow::Result<String> {
-    const ID_DIGITS: &str = "0123456789abcdefghijklmnopqrstuvwxyz";
-    let id = key.split('_').nth(1).context("a key without an id")?;
-    // A key is drawn digit by digit from random bytes: the first ones decide the id.
-    let mut bytes: Vec<u8> = id
-        .chars()
-        .map(|digit| ID_DIGITS.find(digit).and_then(|index| u8::try_from(index).ok()).context("not an id"))
-        .collect::<anyhow::Result<_>>()?;
-    bytes.extend(random::<RANDOM_BYTES>()?);
-    let other = ApiKey::generate(&bytes).map_err(|_| anyhow!("no randomness"))?;
-    if other.expose() == key || !other.expose().starts_with(&format!("mlg_{id}_")) {
-        bail!("not another key of the same id");
-    }
-    Ok(other.expose().to_owned())
-}
-
 /// Reads YAML as the command does.
 pub fn yaml(path: &Path) -> anyhow::Result<Value> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -130,18 +120,6 @@ pub fn yaml(path: &Path) -> anyhow::Result<Value> {
     Ok(tree.to_json())
 }
 
-/// `mlgate key new`, as anybody would make one.
-fn new_key(consumer: &str) -> anyhow::Result<Value> {
-    let output = Command::new(artifacts::command()?)
-        .args(["key", "new", "--format", "json", "--consumer", consumer])
-        .output()
-        .context("cannot run mlgate")?;
-    if !output.status.success() {
-        bail!("mlgate key new: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
 /// Replaces what stands at `pointer`; that nothing stands there is an error, since then the file has another shape.
 pub(crate) fn set(holder: &mut Value, pointer: &str, value: Value) -> anyhow::Result<()> {
     *holder.pointer_mut(pointer).with_context(|| format!("nothing at {pointer}"))? = value;
@@ -150,10 +128,4 @@ pub(crate) fn set(holder: &mut Value, pointer: &str, value: Value) -> anyhow::Re
 
 fn address(at: SocketAddr) -> Value {
     json!({"socket_address": {"address": at.ip().to_string(), "port_value": at.port()}})
-}
-
-fn random<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
-    let mut bytes = [0; LENGTH];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes)
 }

@@ -7,7 +7,7 @@ use http::request::Builder;
 use serde_json::{Value, json};
 
 use crate::Answer;
-use crate::demo::setup::{Keys, same_id};
+use crate::demo::setup::Keys;
 
 /// Calls that belong together.
 #[derive(Debug)]
@@ -79,6 +79,23 @@ pub fn dollars(calls: usize) -> String {
     format!("{}.{:02} USD", cents.div_euclid(100), cents.rem_euclid(100))
 }
 
+/// Tokens of the story; the first is for those who type along as well.
+pub fn tokens() -> Value {
+    let token = |lifetime: &str, more: Value| {
+        let mut claims =
+            json!({"sub": "user_5", "org": "acme", "team": "data_science", "roles": ["data_scientist"]});
+        if let (Value::Object(claims), Value::Object(more)) = (&mut claims, more) {
+            claims.extend(more);
+        }
+        json!({"provider": "corp", "lifetime": lifetime, "claims": claims})
+    };
+    json!({
+        "right": token("8h", json!({})),
+        "expired": token("8h", json!({"iat": 1_700_000_000, "exp": 1_700_028_800})),
+        "elsewhere": token("8h", json!({"aud": "payroll"})),
+    })
+}
+
 /// The whole story.
 pub fn parts(keys: &Keys) -> anyhow::Result<Vec<Part>> {
     Ok(vec![
@@ -91,14 +108,18 @@ pub fn parts(keys: &Keys) -> anyhow::Result<Vec<Part>> {
 
 fn who(keys: &Keys) -> anyhow::Result<Vec<Call>> {
     let user_1 = keys.of("user_1")?;
-    let typo = misspelt(user_1)?;
+    let typo = keys.instead("typo", "user_1")?;
+    let token = |who: &'static str, token: &str| {
+        let request = predict("/predict").header("authorization", keys.bearer(token)?).header(ECHO, "1");
+        Call::new(who, "POST /predict", request)
+    };
     Ok(vec![
-        Call::new("user_1", "POST /predict", predict("/predict").header(KEY, user_1))?,
+        Call::new("user_1", "POST /predict", predict("/predict").header(KEY, &user_1))?,
         Call::new("nobody", "POST /predict", predict("/predict"))?.refused(401, "credential_missing"),
         Call::new(
             "user_1's id, other secret",
             "POST /predict",
-            predict("/predict").header(KEY, same_id(user_1)?),
+            predict("/predict").header(KEY, keys.instead("wrong", "user_1")?),
         )?
         .refused(401, "credential_invalid"),
         Call::new("user_1, key with a typo", "POST /predict", predict("/predict").header(KEY, typo))?
@@ -112,9 +133,14 @@ fn who(keys: &Keys) -> anyhow::Result<Vec<Call>> {
         Call::new(
             "user_1 and user_2 at once",
             "POST /predict",
-            predict("/predict").header(KEY, user_1).header(KEY, keys.of("user_2")?),
+            predict("/predict").header(KEY, &user_1).header(KEY, keys.of("user_2")?),
         )?
         .refused(400, "head_invalid"),
+        token("user_5, a token of the issuer", "token.right")?.noting(token_seen_upstream),
+        token("user_5, the token expired", "token.expired")?.refused(401, "credential_expired"),
+        token("user_5, a token for the payroll", "token.elsewhere")?.refused(401, "credential_invalid"),
+        token("a forger, signed by itself", "forged.right")?.refused(401, "credential_invalid"),
+        token("a forger, alg: none", "unsigned.right")?.refused(401, "credential_invalid"),
         Call::new(
             "nobody, by gRPC",
             "ModelInfer",
@@ -127,9 +153,9 @@ fn who(keys: &Keys) -> anyhow::Result<Vec<Call>> {
             "user_1, x-mlgate-principal: ml_admin",
             "POST /predict",
             predict("/predict")
-                .header(KEY, user_1)
+                .header(KEY, &user_1)
                 .header("x-mlgate-principal", "ml_admin")
-                .header("x-sample-echo", "1"),
+                .header(ECHO, "1"),
         )?
         .noting(seen_upstream),
     ])
@@ -290,6 +316,8 @@ impl Call {
 /// What is asked of `/predict`.
 pub(crate) const PREDICTION: &str = r#"{"inputs":[[0.5,1.25]]}"#;
 pub(crate) const KEY: &str = "x-api-key";
+/// Asks the model server to answer with what it received.
+const ECHO: &str = "x-sample-echo";
 
 pub(crate) fn predict(path: &str) -> Builder {
     Request::post(path).header("content-type", "application/json")
@@ -299,27 +327,26 @@ fn conversation(model: &str, stream: bool) -> Value {
     json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": "Where is my parcel?"}]})
 }
 
-/// The key with its tenth letter of the secret changed: the check digits tell that it was not made so.
-fn misspelt(key: &str) -> anyhow::Result<String> {
-    const PLACE: usize = 23;
-    let letter = key.chars().nth(PLACE).context("a short key")?;
-    let other = if letter == 'a' { 'b' } else { 'a' };
-    Ok(key.chars().enumerate().map(|(place, letter)| if place == PLACE { other } else { letter }).collect())
-}
-
 // === notes ===
 
 /// What the model server was told, and that it was not shown the key.
 fn seen_upstream(answer: &Answer) -> anyhow::Result<String> {
+    told_upstream(answer, "user_1")
+}
+
+fn token_seen_upstream(answer: &Answer) -> anyhow::Result<String> {
+    told_upstream(answer, "jwt:corp:user_5")
+}
+
+fn told_upstream(answer: &Answer, principal: &str) -> anyhow::Result<String> {
     let content = answer.json()?;
     let header = |name: &str| content.pointer(&format!("/received/headers/{name}"));
-    anyhow::ensure!(header(KEY).is_none(), "the key reached the model server");
-    anyhow::ensure!(
-        header("x-mlgate-principal") == Some(&json!(["user_1"])),
-        "the model server was told {:?}",
-        header("x-mlgate-principal")
-    );
-    Ok(String::from("upstream was told user_1"))
+    for credential in [KEY, "authorization"] {
+        anyhow::ensure!(header(credential).is_none(), "{credential} reached the model server");
+    }
+    let told = header("x-mlgate-principal");
+    anyhow::ensure!(told == Some(&json!([principal])), "the model server was told {told:?}");
+    Ok(format!("upstream was told {principal}"))
 }
 
 fn events(answer: &Answer) -> anyhow::Result<String> {

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use mlgate::time::UnixTime;
 
+use crate::analysis::analyze;
 use crate::history::{History, Incident};
 use crate::scenarios::report::Report;
-use crate::scenarios::stage::{Gate, ON_THE_WAY, Stage, Suspect, TakeBack, analyze};
+use crate::scenarios::stage::{Gate, ON_THE_WAY, Stage, Suspect, TakeBack};
 use crate::scenarios::traffic::Pace;
 
 /// Who leaves; the generated history speaks of a principal of the same name.

@@ -3,8 +3,7 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
@@ -13,9 +12,10 @@ use http::Request;
 use mlgate::time::UnixTime;
 use serde_json::{Value, json};
 
+use crate::analysis::{Analysis, analyze, text};
 use crate::client::{self, ANSWER_BOUND};
+use crate::collector::Collector;
 use crate::demo::WORKERS;
-use crate::demo::collector::{Collector, shown};
 use crate::demo::setup::{self, Keys};
 use crate::demo::story::{KEY, PREDICTION, predict};
 use crate::history::{self, History};
@@ -47,14 +47,6 @@ pub enum Gate {
     With,
     /// The same Envoy, the same key, nobody looks at it.
     Without,
-}
-
-/// What `mlgate audit analyze` said.
-#[derive(Clone, Debug)]
-pub struct Analysis {
-    /// Its exit code.
-    pub exit: Option<i32>,
-    alerts: Vec<Value>,
 }
 
 /// Whom an analysis should find, and what is done then.
@@ -97,9 +89,9 @@ impl Stage {
     /// Starts everything on free loopback ports.
     pub async fn start(name: &str, capacity: Option<Capacity>) -> anyhow::Result<Self> {
         let stack = Stack::create(name)?;
-        let (document, keys) = setup::document(DOCUMENT)?;
-        let secrets = setup::secrets()?;
-        let collector = Collector::start(&stack, &secrets).await?;
+        let keys = Keys::make(DOCUMENT, json!({}))?;
+        let document = keys.document().clone();
+        let collector = Collector::start(&stack, &document, keys.environment()).await?;
         let model = match capacity {
             Some(capacity) => ModelServer::start_limited(capacity).await?,
             None => ModelServer::start().await?,
@@ -109,7 +101,7 @@ impl Stage {
         add_ungated_host(&mut bootstrap)?;
         filter_file::take_out(&stack, &mut bootstrap)?;
         let mut builder = EnvoyBuilder::new().concurrency(WORKERS).whole(bootstrap);
-        for (name, value) in &secrets {
+        for (name, value) in keys.environment() {
             builder = builder.environment(name, value);
         }
         let envoy = builder.start(&stack).await.context("Envoy with the filter did not start")?;
@@ -184,7 +176,7 @@ impl Stage {
             told.push_str(&format!("\nseen:   {}", text(alert, "/text/seen")));
             told.push_str(&format!("\nnormal: {} (generated history)", text(alert, "/text/normal")));
         }
-        let only = analysis.exit == Some(2) && alerts.len() == analysis.alerts.len();
+        let only = analysis.exit == Some(2) && alerts.len() == analysis.all().len();
         let wanted = format!("{} for `{principal}` and no other alert", rules.join(" and "));
         report.step(began.elapsed(), told, only && found == rules, &wanted);
 
@@ -219,7 +211,7 @@ impl Stage {
         self.envoy.check_unharmed().await?;
         self.envoy.process().stop(PUSH_BOUND).await?;
         self.collector.stop().await?;
-        let verdict = self.collector.verify(self.collector.log())?;
+        let verdict = self.collector.verify()?;
         let told = "`mlgate audit verify`: the log of this is intact".to_owned();
         report.step(None, told, verdict.exit == Some(0), &verdict.text);
         Ok(())
@@ -250,23 +242,6 @@ impl Stage {
     }
 }
 
-// === impl Analysis ===
-
-impl Analysis {
-    /// A principal's alerts, in the order of their rules.
-    pub fn of(&self, principal: &str) -> Vec<&Value> {
-        let mut alerts: Vec<&Value> =
-            self.alerts.iter().filter(|alert| text(alert, "/principal") == principal).collect();
-        alerts.sort_by_key(|alert| text(alert, "/rule"));
-        alerts
-    }
-
-    /// Rule and caller of each alert.
-    pub fn all(&self) -> Vec<(&str, &str)> {
-        self.alerts.iter().map(|alert| (text(alert, "/rule"), text(alert, "/principal"))).collect()
-    }
-}
-
 // === impl TakeBack ===
 
 impl TakeBack {
@@ -276,22 +251,6 @@ impl TakeBack {
             Self::Principals => "principals",
         }
     }
-}
-
-/// Runs `mlgate audit analyze`.
-pub fn analyze(logs: &[&Path], more: &[&str]) -> anyhow::Result<Analysis> {
-    let output = Command::new(artifacts::command()?)
-        .args(["audit", "analyze", "--format", "json"])
-        .args(more)
-        .args(logs)
-        .output()
-        .context("cannot run mlgate audit analyze")?;
-    let report: Value = serde_json::from_slice(&output.stdout).with_context(|| {
-        let logs: Vec<String> = logs.iter().map(|log| shown(log)).collect();
-        format!("mlgate audit analyze {}: {}", logs.join(" "), String::from_utf8_lossy(&output.stderr).trim())
-    })?;
-    let alerts = report.get("alerts").and_then(Value::as_array).cloned().unwrap_or_default();
-    Ok(Analysis { exit: output.status.code(), alerts })
 }
 
 fn add_ungated_host(bootstrap: &mut Value) -> anyhow::Result<()> {
@@ -326,8 +285,4 @@ fn write_history(
     let path = stack.folder().join(name);
     let labels = history.write(&mut BufWriter::new(File::create(&path)?))?;
     Ok((path, labels))
-}
-
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
