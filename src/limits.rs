@@ -15,12 +15,15 @@ use crate::policy::condition::{Condition, Truth};
 pub mod compile;
 pub mod gcra;
 pub mod key;
+pub mod remote;
 pub mod slots;
 pub mod spec;
 
 use gcra::{Rate, Tats, Verdict};
 use key::HashKey;
+use remote::{Counter, Service};
 use slots::{Bill, Charged, Table, Trouble, Unavailable};
+use spec::ScopeSpec;
 
 pub use gcra::Quota;
 pub use key::{KeyPart, Subject};
@@ -29,6 +32,7 @@ pub use key::{KeyPart, Subject};
 #[derive(Debug)]
 pub struct Limits {
     limits: Vec<Limit>,
+    service: Option<Service>,
     principals: Table,
     sources: Table,
     gate: String,
@@ -46,6 +50,7 @@ pub struct Limit {
     /// By tier.
     rates: BTreeMap<String, Vec<Rate>>,
     table: TableKind,
+    scope: ScopeSpec,
     /// Where it is written.
     pointer: String,
 }
@@ -131,6 +136,16 @@ impl Limits {
     /// The limits of a selection, in written order.
     pub fn selected<'a>(&'a self, selection: &'a Selection) -> impl Iterator<Item = &'a Limit> {
         selection.0.iter().filter_map(|index| self.limits.get(*index))
+    }
+
+    /// Whom global limits are asked of.
+    pub const fn service(&self) -> Option<&Service> {
+        self.service.as_ref()
+    }
+
+    /// Everything that the service must count: the global limits by tier and rate, in written order.
+    pub fn counters(&self) -> impl Iterator<Item = Counter> {
+        self.limits.iter().filter(|limit| limit.is_global()).flat_map(Counter::all_of)
     }
 
     /// The most keys that limits leave in shared data.
@@ -265,6 +280,11 @@ impl Limit {
         &self.key
     }
 
+    /// Whether the rate limit service counts it, for all Envoys together.
+    pub fn is_global(&self) -> bool {
+        self.scope == ScopeSpec::Global
+    }
+
     /// What it promises, a sentence for each rate of each tier.
     pub fn promises(&self) -> Vec<String> {
         let each = if self.key.is_empty() {
@@ -276,7 +296,13 @@ impl Limit {
         self.rates
             .iter()
             .flat_map(|(tier, rates)| rates.iter().map(move |rate| (tier, rate)))
-            .map(|(tier, rate)| format!("`{}`, tier `{tier}`: {rate}, for {each}", self.name))
+            .map(|(tier, rate)| {
+                let promise = match self.scope {
+                    ScopeSpec::Local => rate.to_string(),
+                    ScopeSpec::Global => rate.global_promise(),
+                };
+                format!("`{}`, tier `{tier}`: {promise}, for {each}", self.name)
+            })
             .collect()
     }
 

@@ -44,7 +44,7 @@ fn compile(document: Json, slots: u32) -> Option<Limits> {
     let specs: Vec<_> = serde_json::from_value(document).ok()?;
     let bounds = BoundsSpec { principal_slots: slots, source_slots: slots, ..BoundsSpec::default() };
     let mut faults = Faults::default();
-    let limits = Limits::compile(&specs, "gate", &bounds, Some(b"a secret"), &mut faults);
+    let limits = Limits::compile(&specs, None, "gate", &bounds, Some(b"a secret"), &mut faults);
     faults.is_empty().then_some(limits)
 }
 

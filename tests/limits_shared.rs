@@ -99,7 +99,7 @@ impl Host for SharedHost {
 fn worker(specs: &str) -> Limits {
     let specs: Vec<_> = serde_json::from_str(specs).unwrap();
     let mut faults = Faults::default();
-    let limits = Limits::compile(&specs, "gate", &BoundsSpec::default(), None, &mut faults);
+    let limits = Limits::compile(&specs, None, "gate", &BoundsSpec::default(), None, &mut faults);
     assert!(faults.is_empty(), "{faults:?}");
     limits
 }

@@ -169,6 +169,7 @@ impl Config {
         );
         let limits = Limits::compile(
             &document.limits,
+            document.rate_limit_service.as_ref(),
             &document.name,
             &document.bounds,
             shared.first().map(|key| key.secret.expose()),

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use crate::audit::spec::AuditSpec;
 use crate::config::values::{DurationText, SizeText};
 use crate::identity::spec::{AuthenticationSpec, BindingSpec, ConsumerSpec, EnvKeySpec};
-use crate::limits::spec::LimitSpec;
+use crate::limits::spec::{LimitSpec, ServiceSpec};
 use crate::policy::spec::AuthorizationSpec;
 use crate::resource::spec::{MatchSpec, ResourcesSpec};
 
@@ -41,6 +41,8 @@ pub struct Document {
     /// How often.
     #[serde(default)]
     pub limits: Vec<LimitSpec>,
+    /// Whom limits with `scope: global` are asked of.
+    pub rate_limit_service: Option<ServiceSpec>,
     /// What is kept of it.
     pub audit: AuditSpec,
     /// Keys of values in shared data.

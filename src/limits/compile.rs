@@ -7,8 +7,9 @@ use crate::config::document::BoundsSpec;
 use crate::config::faults::{Faults, segment};
 use crate::limits::gcra::{MAX_RATES, Rate};
 use crate::limits::key::{self, KeyPart};
+use crate::limits::remote;
 use crate::limits::slots::Table;
-use crate::limits::spec::{LimitSpec, RateSpec};
+use crate::limits::spec::{LimitSpec, RateSpec, ScopeSpec, ServiceSpec};
 use crate::limits::{Limit, Limits, Selection, TableKind};
 use crate::policy::condition::Condition;
 
@@ -29,10 +30,11 @@ pub const MAX_NAME: usize = 64;
 impl Limits {
     /// Compiles the limits of the gate called `gate`.
     ///
-    /// `shared_key` is the first of `shared_data.keys`; without it the workers agree on a random key in shared data.
+    /// `service` is whom the global ones are asked of. `shared_key` is the first of `shared_data.keys`; without it the workers agree on a random key in shared data.
     /// Limits at fault are left out, so the result may only be used when there are no faults.
     pub fn compile(
         specs: &[LimitSpec],
+        service: Option<&ServiceSpec>,
         gate: &str,
         bounds: &BoundsSpec,
         shared_key: Option<&[u8]>,
@@ -54,6 +56,7 @@ impl Limits {
             }
             limits.push(Limit::compile(spec, pointer, faults));
         }
+        remote::compile::check(specs, service.is_some(), faults);
         let table = |kind: TableKind, slots: u32| {
             let rates =
                 limits.iter().filter(|limit| limit.table == kind).map(|limit| limit.rates.len()).sum();
@@ -65,6 +68,7 @@ impl Limits {
             gate: gate.to_owned(),
             attempts: bounds.cas_retries,
             hash_key: shared_key.map_or_else(OnceLock::new, |secret| key::derive(secret, gate).into()),
+            service: service.map(|spec| remote::compile::service(spec, "/rate_limit_service", faults)),
             limits,
         }
     }
@@ -96,7 +100,10 @@ impl Limits {
 
     /// What `check` should say of limits that are valid and yet surprise.
     pub fn review(&self, findings: &mut Faults) {
-        for limit in &self.limits {
+        if self.service.is_some() && !self.limits.iter().any(Limit::is_global) {
+            findings.at("/rate_limit_service", "no limit is asked of it", "write `scope: global` at one");
+        }
+        for limit in self.limits.iter().filter(|limit| limit.scope == ScopeSpec::Local) {
             for (tier, rates) in &limit.rates {
                 for (index, rate) in rates.iter().enumerate() {
                     if rate.window() > MAX_LOCAL_WINDOW {
@@ -154,6 +161,7 @@ impl Limit {
             name: spec.name.clone(),
             table: if key.contains(&KeyPart::Source) { TableKind::Source } else { TableKind::Principal },
             when: Condition::compile(&spec.when, None, &format!("{pointer}/when"), faults),
+            scope: spec.scope,
             key,
             rates,
             pointer,

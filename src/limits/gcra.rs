@@ -120,6 +120,15 @@ impl Rate {
         self.limit.saturating_add(self.burst).saturating_sub(1)
     }
 
+    /// What holds where a service counts it in fixed windows: one window's worth at the end of one, another at the
+    /// beginning of the next.
+    pub(crate) fn global_promise(&self) -> String {
+        let (limit, window) = (self.limit, span(self.window));
+        format!(
+            "at most 2 x {limit} requests in any {window} over all Envoys, since services count fixed windows"
+        )
+    }
+
     /// What a request of this cost adds to the TAT.
     pub(crate) const fn price(&self, cost: u64) -> u64 {
         self.increment.saturating_mul(cost)
@@ -151,7 +160,13 @@ impl Rate {
 /// The sentence that `check` prints of a rate.
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at most {} requests in any {} per Envoy", self.promise(), span(self.window))
+        write!(
+            f,
+            "at most {} requests in any {} per Envoy, {} of them at once",
+            self.promise(),
+            span(self.window),
+            self.burst
+        )
     }
 }
 

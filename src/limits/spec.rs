@@ -33,6 +33,43 @@ pub enum ScopeSpec {
     /// This Envoy, all of its workers.
     #[default]
     Local,
+    /// The rate limit service, for all Envoys that ask it.
+    Global,
+}
+
+/// `rate_limit_service`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceSpec {
+    /// Envoy's cluster name.
+    pub cluster: String,
+    /// What tells the limits of this gate from those of other users of the service.
+    pub domain: String,
+    /// How long one call may take.
+    #[serde(default = "ServiceSpec::default_timeout")]
+    pub timeout: DurationText,
+    /// What becomes of a request when the service gives no answer.
+    #[serde(default)]
+    pub failure_mode: FailureModeSpec,
+}
+
+/// `failure_mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureModeSpec {
+    /// It is admitted.
+    Allow,
+    /// It is refused with `limiter_unavailable`.
+    Deny,
+    /// The same rates are enforced in this Envoy.
+    #[default]
+    Local,
+}
+
+impl ServiceSpec {
+    const fn default_timeout() -> DurationText {
+        DurationText(std::time::Duration::from_millis(50))
+    }
 }
 
 /// `limit` requests in each `window`.

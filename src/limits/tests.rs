@@ -13,7 +13,7 @@ use crate::resource::Resource;
 fn compiled(document: serde_json::Value) -> Limits {
     let specs: Vec<spec::LimitSpec> = serde_json::from_value(document).unwrap();
     let mut faults = Faults::default();
-    let limits = Limits::compile(&specs, "gate", &BoundsSpec::default(), None, &mut faults);
+    let limits = Limits::compile(&specs, None, "gate", &BoundsSpec::default(), None, &mut faults);
     assert_eq!(faults.into_vec(), []);
     limits
 }

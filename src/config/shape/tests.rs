@@ -27,7 +27,7 @@ fn every_fault_is_found_at_once() {
         "resources": {"unlisted": "dney", "rules": [{"action": 7}]},
         "authorization": {"combining": "first_applicable", "roles": {"a b": {}}},
         "audit": {"collector": {"cluster": ""}, "chain": null},
-        "rate_limit_service": {},
+        "rate_limit_service": {"cluster": "c", "domain": "d", "failure_mode": "open"},
         "limits": [{"name": "x", "key": [], "when": {"action": []}, "rates": {"default": [{"limit": 0, "window": "1"}]}}],
         "limits": {}
     }"#,
@@ -41,7 +41,7 @@ fn every_fault_is_found_at_once() {
         "/authorization/roles/a b (line 5): the name `a b` is not allowed here",
         "/audit/collector/cluster (line 6): `` is not well formed",
         "/audit/chain (line 6): nothing cannot stand here",
-        "/rate_limit_service (line 7): `rate_limit_service` is a word of mlgate that is not built yet",
+        "/rate_limit_service/failure_mode (line 7): unknown choice `open`",
         "/limits/0/when/action (line 8): an empty list",
         "/limits/0/rates/default/0/limit (line 8): `0` is out of range",
         "/limits/0/rates/default/0/window (line 8): `1` is not well formed: write a duration such as",

@@ -9,6 +9,7 @@ use crate::config::shape::{Choice, Object, Rest, Shape, later, optional, require
 
 mod certificates;
 mod jwt;
+mod limits;
 
 use Shape::{Bool, Duration, Either, Integer, List, Pattern, Size, Text, Timestamp, Value};
 
@@ -36,14 +37,18 @@ pub static DOCUMENT: Shape = Shape::Object(&Object {
         optional("authentication", Shape::Object(&AUTHENTICATION), "Who is calling."),
         required("resources", Shape::Object(&RESOURCES), "What is asked for."),
         required("authorization", Shape::Object(&AUTHORIZATION), "What callers may do."),
-        optional("limits", List { of: &Shape::Object(&LIMIT), min: 0 }, "How often."),
+        optional("limits", List { of: &Shape::Object(&limits::LIMIT), min: 0 }, "How often."),
+        optional(
+            "rate_limit_service",
+            Shape::Object(&limits::SERVICE),
+            "Whom limits with `scope: global` are asked of.",
+        ),
         required("audit", Shape::Object(&AUDIT), "What is kept of it."),
         optional("shared_data", Shape::Object(&SHARED_DATA), "Keys of values that workers share."),
         optional("responses", Shape::Object(&RESPONSES), "Choices of the answers."),
         optional("bounds", Shape::Object(&BOUNDS), "Limits of the gate itself."),
         optional("profiles", PROFILES, "Per-route configuration; absent means one `default`."),
         optional("routes", ROUTES, "`<virtual host>/<route name>` to profile; a trailing `*` is a prefix."),
-        later("rate_limit_service"),
     ],
     rest: None,
 });
@@ -65,11 +70,6 @@ const ROUTES: Shape =
     Shape::Object(&Object { fields: &[], rest: Some(Rest { names: &ANY, of: Text(&NAME) }) });
 const ROLES: Shape =
     Shape::Object(&Object { fields: &[], rest: Some(Rest { names: &NAME, of: Shape::Object(&ROLE) }) });
-const RATES: Shape = Shape::Object(&Object {
-    fields: &[],
-    rest: Some(Rest { names: &NAME, of: List { of: &Shape::Object(&RATE), min: 1 } }),
-});
-
 static REVISION: Object = Object {
     fields: &[
         optional("id", Text(&ANY), "For instance a commit."),
@@ -312,35 +312,6 @@ static POLICY: Object = Object {
             "Whether it counts; quote \"off\".",
         ),
         later("obligations"),
-    ],
-    rest: None,
-};
-
-static LIMIT: Object = Object {
-    fields: &[
-        required("name", Text(&NAME), "Unique; how events and metrics name it."),
-        required("key", NAMES, "What is counted apart; an empty list counts all callers together."),
-        optional("scope", Shape::Choice(&Choice { built: &["local"], later: &["global"] }), "Who counts."),
-        optional(
-            "when",
-            PATTERNS,
-            "Patterns on attributes by their full name; the limit is asked where all match.",
-        ),
-        required("rates", RATES, "Rates by tier; `default` for tiers without rates of their own."),
-        later("penalty"),
-        later("adaptive"),
-        later("concurrent"),
-        later("cost"),
-        later("reserve"),
-    ],
-    rest: None,
-};
-
-static RATE: Object = Object {
-    fields: &[
-        required("limit", Integer { min: 1, max: 1_000_000_000 }, "Requests."),
-        required("window", Duration, "In which time."),
-        optional("burst", Integer { min: 1, max: 1_000_000_000 }, "How many at once; absent means `limit`."),
     ],
     rest: None,
 };

@@ -7,7 +7,7 @@ use super::*;
 fn compile(document: serde_json::Value) -> (Limits, Vec<String>) {
     let specs: Vec<LimitSpec> = serde_json::from_value(document).unwrap();
     let mut faults = Faults::default();
-    let limits = Limits::compile(&specs, "gate", &BoundsSpec::default(), None, &mut faults);
+    let limits = Limits::compile(&specs, None, "gate", &BoundsSpec::default(), None, &mut faults);
     (limits, faults.iter().map(|fault| format!("{}: {}", fault.pointer, fault.what)).collect())
 }
 
@@ -47,9 +47,9 @@ fn the_documented_limit_compiles_and_says_what_it_promises() {
     assert_eq!(
         promises,
         [
-            "`per-caller`, tier `default`: at most 119 requests in any 1m per Envoy, for each `principal` and `model`",
-            "`per-caller`, tier `pro`: at most 1399 requests in any 1m per Envoy, for each `principal` and `model`",
-            "`per-caller`, tier `pro`: at most 99 requests in any 1s per Envoy, for each `principal` and `model`",
+            "`per-caller`, tier `default`: at most 119 requests in any 1m per Envoy, 20 of them at once, for each `principal` and `model`",
+            "`per-caller`, tier `pro`: at most 1399 requests in any 1m per Envoy, 200 of them at once, for each `principal` and `model`",
+            "`per-caller`, tier `pro`: at most 99 requests in any 1s per Envoy, 50 of them at once, for each `principal` and `model`",
         ]
     );
 }

@@ -137,10 +137,10 @@ fn numbers_that_cannot_be_counted_are_refused() {
 #[test]
 fn the_promise_names_its_numbers() {
     let minute = rate(100, Duration::from_secs(60), 20);
-    assert_eq!(minute.to_string(), "at most 119 requests in any 1m per Envoy");
+    assert_eq!(minute.to_string(), "at most 119 requests in any 1m per Envoy, 20 of them at once");
     assert_eq!(
         rate(1, Duration::from_millis(1_500), 1).to_string(),
-        "at most 1 requests in any 1500ms per Envoy"
+        "at most 1 requests in any 1500ms per Envoy, 1 of them at once"
     );
 }
 
