@@ -24,6 +24,7 @@ mod check;
 mod environment;
 mod explain;
 mod key;
+mod render;
 mod schema;
 
 /// Access gate for ML model servers: checks and explains configurations, makes keys, keeps the audit log.
@@ -45,6 +46,8 @@ enum Command {
     Explain(explain::ExplainCommand),
     #[command(subcommand)]
     Key(key::KeyCommand),
+    #[command(subcommand)]
+    Render(render::RenderCommand),
     Schema(schema::SchemaCommand),
 }
 
@@ -103,6 +106,7 @@ fn main() -> ExitCode {
         Command::Check(command) => check::run(&command, format),
         Command::Explain(command) => explain::run(&command, format),
         Command::Key(command) => key::run(command, format),
+        Command::Render(command) => render::run(&command, format),
         Command::Schema(command) => schema::run(command),
     };
     match result {

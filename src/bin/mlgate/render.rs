@@ -1,0 +1,76 @@
+//! `mlgate render`: one file per target; here is what they share.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use mlgate::config;
+use mlgate::limits::remote::Counter;
+
+use crate::environment::Environment;
+use crate::{Exit, Format, Stop, format_of, read_file};
+
+mod limitador;
+mod ratelimit;
+
+/// Write the files of other programs from a configuration, so that nothing is said twice
+#[derive(Debug, Subcommand)]
+pub(crate) enum RenderCommand {
+    Limitador(limitador::LimitadorCommand),
+    Ratelimit(ratelimit::RatelimitCommand),
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+struct Source {
+    /// YAML, or JSON where the name ends in `.json`; `-` is standard input
+    config: PathBuf,
+}
+
+/// What a rate limit service must count.
+struct Counted {
+    domain: String,
+    counters: Vec<Counter>,
+}
+
+/// Runs one of them.
+pub(crate) fn run(command: &RenderCommand, format: Format) -> Result<Exit, Stop> {
+    match command {
+        RenderCommand::Limitador(command) => limitador::run(command, format),
+        RenderCommand::Ratelimit(command) => ratelimit::run(command, format),
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    fn place(&self) -> String {
+        self.config.display().to_string()
+    }
+
+    /// What the service must count. No value of a variable goes into a rendered file, so none is needed.
+    fn counted(&self) -> Result<Counted, Stop> {
+        let bytes = read_file(&self.config)?;
+        let stand_in = |name: &str| Environment::Process.value_or_stand_in(name);
+        let config = config::load(&bytes, format_of(&self.config), &stand_in)
+            .map_err(|faults| Stop::refused(self.place(), &faults))?;
+        let counters: Vec<Counter> = config.limits.counters().collect();
+        match config.limits.service() {
+            Some(service) if !counters.is_empty() => Ok(Counted { domain: service.domain.clone(), counters }),
+            _ => Err(Stop::invalid(
+                self.place(),
+                "a rate limit service has nothing to count: no limit is global",
+                "write `scope: global` at a limit, and `rate_limit_service`",
+            )),
+        }
+    }
+}
+
+/// A text as YAML and JSON write it.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// The first line of a rendered file.
+fn made_by(target: &str) -> String {
+    format!("# made by `mlgate render {target}`: change the configuration of the gate, and render again\n")
+}
