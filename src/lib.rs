@@ -30,6 +30,8 @@ pub mod identity;
 pub mod limits;
 pub mod policy;
 pub mod resource;
+#[cfg(feature = "cli")]
+pub mod review;
 pub mod time;
 
 #[cfg(all(target_arch = "wasm32", target_os = "wasi"))]

@@ -26,6 +26,7 @@ mod explain;
 mod key;
 mod render;
 mod schema;
+mod test;
 
 /// Access gate for ML model servers: checks and explains configurations, makes keys, keeps the audit log.
 #[derive(Debug, Parser)]
@@ -49,6 +50,7 @@ enum Command {
     #[command(subcommand)]
     Render(render::RenderCommand),
     Schema(schema::SchemaCommand),
+    Test(test::TestCommand),
 }
 
 /// How results are written.
@@ -108,6 +110,7 @@ fn main() -> ExitCode {
         Command::Key(command) => key::run(command, format),
         Command::Render(command) => render::run(&command, format),
         Command::Schema(command) => schema::run(command),
+        Command::Test(command) => test::run(&command, format),
     };
     match result {
         Ok(exit) => exit.into(),
@@ -190,6 +193,17 @@ pub(crate) fn format_of(path: &Path) -> mlgate::config::Format {
     } else {
         mlgate::config::Format::Yaml
     }
+}
+
+/// Reads and compiles a configuration; a variable that is missing has a stand-in.
+pub(crate) fn open(
+    path: &Path,
+    environment: &environment::Environment,
+) -> Result<mlgate::review::Candidate, Stop> {
+    let bytes = read_file(path)?;
+    let value = |name: &str| environment.value_or_stand_in(name);
+    mlgate::review::Candidate::open(&bytes, format_of(path), &value)
+        .map_err(|faults| Stop::refused(path.display(), &faults))
 }
 
 /// Writes a result to standard output.

@@ -211,7 +211,8 @@ fn digest_of(
     Some(digest)
 }
 
-fn scope_of(spec: &ApiKeySpec, pointer: &str, faults: &mut Faults) -> Scope {
+/// What a key is limited to. The result may only be used when no fault was added.
+pub fn scope_of(spec: &ApiKeySpec, pointer: &str, faults: &mut Faults) -> Scope {
     let words = [
         ("models", spec.models.as_ref()),
         ("actions", spec.actions.as_ref()),
