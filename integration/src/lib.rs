@@ -37,6 +37,8 @@
 //! | [`client`] | HTTP/1 and HTTP/2 callers, hostile bytes and abrupt ends included |
 //! | [`caller`] | one request on a connection, byte by byte, from a chosen address |
 //! | [`frames`] | HTTP/2 by hand: what no well-behaved client sends |
+//! | [`rate_limit_service`] | a rate limit service on `limitador` that also fails in every way there is |
+//! | [`redis`] | a real Redis |
 //! | [`scripted`] | an upstream that answers as it is told and keeps what it saw |
 //! | [`collector`] | the command's collector and its verdicts |
 //! | [`gate`] | all of it: Envoy with the filter in two workers, a collector, keys made for the run |
@@ -63,7 +65,9 @@ pub mod gate;
 #[path = "../../tests/support/history.rs"]
 pub mod history;
 pub mod model_server;
+pub mod rate_limit_service;
 pub mod recorder;
+pub mod redis;
 pub mod scenarios;
 pub mod scripted;
 pub mod stack;
@@ -73,5 +77,7 @@ mod background;
 pub use client::Answer;
 pub use envoy::{Cluster, Envoy, EnvoyBuilder, Plugin, Route, VirtualHost};
 pub use model_server::ModelServer;
+pub use rate_limit_service::RateLimitService;
 pub use recorder::Recorder;
+pub use redis::Redis;
 pub use stack::{Process, Stack};
