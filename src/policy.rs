@@ -6,23 +6,27 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::config::faults::Faults;
+use crate::config::faults::{Faults, segment};
 use crate::filter::refusal::Reason;
-use crate::resource::catalogue::Catalogue;
 
-use attributes::{AttributeMap, Attributes, Category};
-use condition::{Condition, Truth};
+use attributes::{Attributes, Category};
+use condition::truth::{Lookup, Match};
+use condition::{Absence, Condition, Flaw, Part, Truth};
 use rbac::Role;
-use spec::{AuthorizationSpec, CombiningSpec, EffectSpec};
+use spec::{AuthorizationSpec, CombiningSpec, EffectSpec, ModeSpec};
 
 pub mod abac;
 pub mod attributes;
 pub mod condition;
 pub mod explain;
+pub mod facts;
+pub mod mutation;
 pub mod rbac;
+pub mod schema;
 pub mod selection;
 pub mod spec;
 
+pub use facts::Facts;
 pub use selection::PolicySelection;
 
 /// What the policies say of one request.
@@ -36,13 +40,15 @@ pub struct Decision {
     pub errors: Vec<PolicyError>,
 }
 
-/// A policy that could not be evaluated: the attribute has a type that its pattern cannot be compared with.
+/// A policy that could not be evaluated, because of one attribute.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PolicyError {
     /// The policy's name.
     pub policy: String,
     /// The attribute's full name.
     pub attribute: String,
+    /// What is wrong with it.
+    pub flaw: Flaw,
 }
 
 /// The compiled `authorization`.
@@ -59,18 +65,42 @@ pub struct PolicySet {
 struct Policy {
     name: Rc<str>,
     effect: EffectSpec,
-    /// `false`: written with `mode: off`, kept for `explain`.
-    enforced: bool,
+    mode: ModeSpec,
     rule: Rule,
 }
 
 /// What must hold for a policy or a permission to apply.
 #[derive(Clone, Debug)]
-struct Rule {
+pub struct Rule {
     /// Whose it is, and which action it names.
     claim: Condition,
     /// On what, and when.
     object: Condition,
+    place: Place,
+}
+
+/// Where a rule is written.
+#[derive(Clone, Debug)]
+enum Place {
+    /// The policy of this index.
+    Policy(usize),
+    /// The permission of this index, of this role.
+    Permission(Rc<str>, usize),
+}
+
+/// One policy, or one permission as one role has it, for those who read policies.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleView<'s> {
+    /// The policy's name; `role:<role>` for a permission that the role has or inherits.
+    pub policy: &'s str,
+    /// The role that has it, of a permission.
+    pub role: Option<&'s str>,
+    /// What it does when it matches.
+    pub effect: EffectSpec,
+    /// Whether it counts.
+    pub mode: ModeSpec,
+    /// What must hold.
+    pub rule: &'s Rule,
 }
 
 /// How names of roles' policies begin.
@@ -88,15 +118,9 @@ impl Decision {
 // === impl PolicySet ===
 
 impl PolicySet {
-    /// Compiles `spec`, which stands at `pointer`. The catalogue and the environment say which attributes exist. The
-    /// result may only be used when no fault was added.
-    pub fn compile(
-        spec: &AuthorizationSpec,
-        catalogue: &Catalogue,
-        environment: &AttributeMap,
-        pointer: &str,
-        faults: &mut Faults,
-    ) -> Self {
+    /// Compiles `spec`, which stands at `pointer`. The facts say which attributes exist. The result may only be used
+    /// when no fault was added.
+    pub fn compile(spec: &AuthorizationSpec, facts: Facts<'_>, pointer: &str, faults: &mut Faults) -> Self {
         if spec.roles.is_empty() && spec.policies.is_empty() {
             faults.at(
                 pointer,
@@ -104,7 +128,6 @@ impl PolicySet {
                 "write `roles` or `policies`",
             );
         }
-        let facts = abac::Facts { catalogue, environment };
         let roles = rbac::compile(&spec.roles, facts, &format!("{pointer}/roles"), faults);
         let policies = abac::compile(&spec.policies, facts, &format!("{pointer}/policies"), faults);
         let mut set = Self { roles, policies, reads: Vec::new(), combining: spec.combining };
@@ -121,6 +144,26 @@ impl PolicySet {
     /// them: it is no member of a category, and each event has it anyway.
     pub fn reads(&self) -> &[(Category, String)] {
         &self.reads
+    }
+
+    /// Every rule: permissions by role, inherited ones with each heir, then policies as written.
+    pub fn rules(&self) -> impl Iterator<Item = RuleView<'_>> {
+        let permissions = self.roles.iter().flat_map(|(name, role)| {
+            role.permissions.iter().map(move |rule| RuleView {
+                policy: &role.policy,
+                role: Some(name.as_str()),
+                effect: EffectSpec::Allow,
+                mode: ModeSpec::Enforce,
+                rule,
+            })
+        });
+        permissions.chain(self.policies.iter().map(|policy| RuleView {
+            policy: &policy.name,
+            role: None,
+            effect: policy.effect,
+            mode: policy.mode,
+            rule: &policy.rule,
+        }))
     }
 
     /// Decides one request. `scope_ok` is whether the credential itself may be used for it.
@@ -157,6 +200,7 @@ impl PolicySet {
                     errors.push(PolicyError {
                         policy: name.to_string(),
                         attribute: error.attribute.to_string(),
+                        flaw: error.flaw,
                     });
                 }
             }
@@ -200,17 +244,16 @@ impl PolicySet {
         });
         let policies = self.policies.iter().enumerate();
         let policies = policies
-            .filter(|(index, policy)| policy.enforced && selection.has_policy(*index))
+            .filter(|(index, policy)| policy.mode == ModeSpec::Enforce && selection.has_policy(*index))
             .map(|(_, policy)| (&policy.name, policy.effect, &policy.rule));
         permissions.chain(policies)
     }
 
     fn collect_reads(&self) -> Vec<(Category, String)> {
-        let permissions = self.roles.values().flat_map(|role| &role.permissions).map(|rule| &**rule);
-        let policies = self.policies.iter().filter(|policy| policy.enforced).map(|policy| &policy.rule);
-        let mut reads: Vec<(Category, String)> = permissions
-            .chain(policies)
-            .flat_map(|rule| rule.claim.reads().chain(rule.object.reads()))
+        let mut reads: Vec<(Category, String)> = self
+            .rules()
+            .filter(|view| view.mode != ModeSpec::Off)
+            .flat_map(|view| view.rule.conditions().into_iter().flat_map(Condition::reads))
             .filter(|(category, _)| *category != Category::Action)
             .map(|(category, name)| (category, name.to_owned()))
             .collect();
@@ -226,11 +269,42 @@ impl PolicySet {
 // === impl Rule ===
 
 impl Rule {
-    fn evaluate(&self, attributes: &Attributes<'_>) -> Truth {
-        match self.claim.evaluate(attributes) {
-            Truth::False => Truth::False,
-            claim => claim.and(self.object.evaluate(attributes)),
+    /// Whose it is and which action it names; on what, and when. Both must hold.
+    pub const fn conditions(&self) -> [&Condition; 2] {
+        [&self.claim, &self.object]
+    }
+
+    /// Where it is written, as a JSON pointer.
+    pub fn pointer(&self) -> String {
+        match &self.place {
+            Place::Policy(index) => format!("/authorization/policies/{index}"),
+            Place::Permission(role, index) => {
+                format!("/authorization/roles/{}/permissions/{index}", segment(role))
+            }
         }
+    }
+
+    /// The role that a permission is written for.
+    pub fn owner(&self) -> Option<&str> {
+        match &self.place {
+            Place::Policy(_) => None,
+            Place::Permission(role, _) => Some(role),
+        }
+    }
+
+    /// Every clause and block, with its place.
+    pub fn walk<'s>(&'s self, visit: &mut dyn FnMut(&str, Part<'s>)) {
+        let pointer = self.pointer();
+        self.conditions().into_iter().for_each(|condition| condition.walk(&pointer, visit));
+    }
+
+    /// What it says of a request.
+    pub fn evaluate(&self, attributes: &Attributes<'_>) -> Truth {
+        Truth::from(self.matches(Lookup { attributes, absence: Absence::NoMatch }))
+    }
+
+    fn matches<'s>(&'s self, lookup: Lookup<'_>) -> Match<'s> {
+        Match::all(self.conditions().into_iter().map(|condition| condition.matches(lookup)))
     }
 }
 

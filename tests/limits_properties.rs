@@ -60,6 +60,8 @@ fn charge(limits: &Limits, request: Request, host: &FakeHost) -> Charging {
         resource: &resource,
         action: "predict",
         environment: &environment,
+        now: None,
+        source: None,
     };
     let subject = Subject { attributes: &attributes, source: None, route: None, profile: "default" };
     limits.charge(&limits.all(), &subject, host)

@@ -122,8 +122,14 @@ fn charge_as(
     let resource =
         Resource { kind: String::from("model"), id: String::from("m"), attributes: AttributeMap::new() };
     let environment = AttributeMap::new();
-    let attributes =
-        Attributes { principal: identity, resource: &resource, action: "predict", environment: &environment };
+    let attributes = Attributes {
+        principal: identity,
+        resource: &resource,
+        action: "predict",
+        environment: &environment,
+        now: None,
+        source: None,
+    };
     let subject = Subject { attributes: &attributes, source, route: None, profile: "default" };
     limits.charge(selection, &subject, host)
 }

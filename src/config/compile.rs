@@ -31,10 +31,11 @@ use crate::identity::spec::SourceTrust;
 use crate::identity::{Accepted, Authorities, Identity};
 use crate::limits::{self, KeyPart, Limits};
 use crate::policy::attributes::{self, AttributeMap, Category};
-use crate::policy::{PolicySelection, PolicySet};
+use crate::policy::{Facts, PolicySelection, PolicySet};
 use crate::resource::rules::{HeadMatch, ResourceRules};
 
 mod accepted;
+mod schema;
 
 /// The compiled gate: everything a request needs, nothing that changes.
 #[derive(Debug)]
@@ -160,13 +161,10 @@ impl Config {
         let rules = ResourceRules::compile(&document.resources, "/resources", faults);
         let environment_attributes =
             attributes::compile(&document.environment, Category::Environment, "/environment", faults);
-        let policies = PolicySet::compile(
-            &document.authorization,
-            rules.catalogue(),
-            &environment_attributes,
-            "/authorization",
-            faults,
-        );
+        let schema = schema::compile(document, &environment_attributes, faults);
+        let facts =
+            Facts { catalogue: rules.catalogue(), environment: &environment_attributes, schema: &schema };
+        let policies = PolicySet::compile(&document.authorization, facts, "/authorization", faults);
         let limits = Limits::compile(
             &document.limits,
             document.rate_limit_service.as_ref(),

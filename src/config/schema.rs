@@ -14,6 +14,12 @@ pub fn schema() -> Json {
     let mut schema = of(&words::DOCUMENT);
     if let Json::Object(members) = &mut schema {
         members.insert(String::from("$schema"), json!("https://json-schema.org/draft/2020-12/schema"));
+        // conditions contain themselves
+        let definitions = json!({
+            "test": { "anyOf": [of(&Shape::Pattern), self::object(&words::OPERATORS)] },
+            "when": self::object(&words::WHEN),
+        });
+        members.insert(String::from("$defs"), definitions);
         members.insert(String::from("title"), json!("mlgate configuration, version 1"));
     }
     schema
@@ -36,8 +42,10 @@ fn of(shape: &Shape) -> Json {
             { "type": "integer", "minimum": 0 },
             { "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)?$" },
         ] }),
+        Shape::Test => json!({ "$ref": "#/$defs/test" }),
         Shape::Text(grammar) => text(grammar),
         Shape::Timestamp => json!({ "type": "string", "format": "date-time" }),
+        Shape::When => json!({ "$ref": "#/$defs/when" }),
         Shape::Value => json!({ "anyOf": [text(&ANY), whole(), of(&Shape::Bool), list(&text(&ANY), 0)] }),
     }
 }

@@ -45,6 +45,10 @@ pub enum Shape {
     Object(&'static Object),
     /// What an attribute is compared with: a text, whole number or boolean, or a list of them.
     Pattern,
+    /// What is asked of an attribute: a [`Shape::Pattern`], or an object of [`words::OPERATORS`].
+    Test,
+    /// A condition: [`words::WHEN`], which contains itself.
+    When,
     /// A [`values::size`].
     Size,
     /// A text of some grammar.
@@ -142,6 +146,8 @@ impl Shape {
             Self::List { of, min } => format!("a list of at least {min} (of {})", of.say()),
             Self::Object(_) => String::from("an object"),
             Self::Pattern => String::from("a text, a whole number, `true` or `false`, or a list of them"),
+            Self::Test => format!("{}, or operators", Self::Pattern.say()),
+            Self::When => String::from("attributes by their full name, and `all`, `any` and `not`"),
             Self::Size => String::from("a size such as `64KiB` or `1MiB`"),
             Self::Text(grammar) => grammar.say.to_owned(),
             Self::Timestamp => String::from("a timestamp such as `2026-01-31T00:00:00Z`"),
@@ -159,7 +165,8 @@ impl Shape {
             Self::Either(shapes) => shapes.iter().any(|shape| shape.fits(kind)),
             Self::Integer { .. } => matches!(kind, Kind::Integer(_) | Kind::Fraction(_)),
             Self::List { .. } => matches!(kind, Kind::List(_)),
-            Self::Object(_) => matches!(kind, Kind::Object(_)),
+            Self::Object(_) | Self::When => matches!(kind, Kind::Object(_)),
+            Self::Test => matches!(kind, Kind::Object(_)) || Self::Pattern.fits(kind),
             Self::Pattern | Self::Value => {
                 matches!(kind, Kind::Bool(_) | Kind::Integer(_) | Kind::List(_) | Kind::Text(_))
             }
@@ -257,6 +264,9 @@ impl Walk {
             }
             (Shape::Pattern | Shape::Value, Kind::Text(text)) => self.grammar(&grammar::ANY, node, text),
             (Shape::Object(object), Kind::Object(members)) => self.object(object, node, members),
+            (Shape::Test, Kind::Object(members)) => self.object(&words::OPERATORS, node, members),
+            (Shape::Test, _) => self.value(&Shape::Pattern, node),
+            (Shape::When, Kind::Object(members)) => self.object(&words::WHEN, node, members),
             _ => {}
         }
     }

@@ -25,7 +25,8 @@ fn sample(shape: &Shape, all: bool) -> Json {
             }
             Json::Object(members)
         }
-        Shape::Pattern | Shape::Value => Json::from(vec!["a", "b"]),
+        Shape::When => serde_json::json!({ "not": { "action": "a" } }),
+        Shape::Pattern | Shape::Test | Shape::Value => Json::from(vec!["a", "b"]),
         Shape::Size => Json::from("1KiB"),
         Shape::Text(text) => Json::from(if std::ptr::eq(*text, &raw const grammar::KEY_DIGEST) {
             format!("sha256:{}", "0".repeat(64))

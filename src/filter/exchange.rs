@@ -112,10 +112,8 @@ impl Exchange {
         for (category, name) in reads {
             let Some(value) = attributes.lookup(*category, name) else { continue };
             let value = match value {
-                ValueRef::Bool(value) => Value::Bool(value),
-                ValueRef::List(value) => Value::List(value.to_vec()),
-                ValueRef::Number(value) => Value::Number(value),
                 ValueRef::Text(value) => Value::Text(bounded(value)),
+                other => other.to_value(),
             };
             event.attributes.entry(*category).or_default().insert(name.clone(), value);
         }

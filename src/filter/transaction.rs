@@ -176,8 +176,14 @@ impl Transaction {
             Resolution::Unlisted { resource, action } => (resource, action, false),
             Resolution::NeedsBody(_) | Resolution::Unknown => return Err(Reason::ResourceUnknown.into()),
         };
-        let attributes =
-            Attributes { principal: &approach.identity, resource, action, environment: &config.environment };
+        let attributes = Attributes {
+            principal: &approach.identity,
+            resource,
+            action,
+            environment: &config.environment,
+            now: Some(self.exchange.event.timestamp),
+            source: approach.head.source,
+        };
         self.exchange.resolved(&attributes, config.policies.reads());
         if !listed {
             return Err(Reason::ResourceUnknown.into());
@@ -205,6 +211,8 @@ impl Transaction {
             resource: &nothing,
             action: "",
             environment: &config.environment,
+            now: Some(self.exchange.event.timestamp),
+            source: approach.head.source,
         };
         let route = route_of(&approach.head);
         let subject = Subject {

@@ -92,7 +92,14 @@ impl Bindings {
     fn apply(&self, seen: &Identity, identity: &mut Identity) {
         let nothing = Resource::none();
         let environment = AttributeMap::new();
-        let known = Attributes { principal: seen, resource: &nothing, action: "", environment: &environment };
+        let known = Attributes {
+            principal: seen,
+            resource: &nothing,
+            action: "",
+            environment: &environment,
+            now: None,
+            source: None,
+        };
         for binding in &self.list {
             if let Some(captures) = binding.matches(&known) {
                 return binding.give(&captures, identity);

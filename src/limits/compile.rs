@@ -11,7 +11,8 @@ use crate::limits::remote;
 use crate::limits::slots::Table;
 use crate::limits::spec::{LimitSpec, RateSpec, ScopeSpec, ServiceSpec};
 use crate::limits::{Limit, Limits, Selection, TableKind};
-use crate::policy::condition::Condition;
+use crate::policy::condition::{Condition, Section};
+use crate::policy::schema::Schema;
 
 /// How many limits one configuration may have.
 pub const MAX_LIMITS: usize = 64;
@@ -160,7 +161,13 @@ impl Limit {
         Self {
             name: spec.name.clone(),
             table: if key.contains(&KeyPart::Source) { TableKind::Source } else { TableKind::Principal },
-            when: Condition::compile(&spec.when, None, &format!("{pointer}/when"), faults),
+            when: Condition::compile(
+                &spec.when,
+                Section::When,
+                &Schema::default(),
+                &format!("{pointer}/when"),
+                faults,
+            ),
             scope: spec.scope,
             key,
             rates,

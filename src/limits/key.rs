@@ -13,7 +13,7 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::host::{Host, HostError, Version};
 use crate::limits::slots::{Tag, Unavailable};
-use crate::policy::attributes::{Attributes, Category, ValueRef};
+use crate::policy::attributes::{Attributes, Category, Value, ValueRef};
 
 /// One thing by which a limit counts apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,6 +231,7 @@ impl Digest {
 
     fn value(&mut self, value: ValueRef<'_>) {
         match value {
+            ValueRef::Address(address) => self.address(address),
             ValueRef::Bool(value) => {
                 self.kind(BOOL);
                 self.kind(u8::from(value));
@@ -247,6 +248,11 @@ impl Digest {
                 self.0.write(&number.to_le_bytes());
             }
             ValueRef::Text(text) => self.text(text),
+            ValueRef::Time(_) | ValueRef::TimeOfDay(_) => {
+                if let Value::Text(text) = value.to_value() {
+                    self.text(&text);
+                }
+            }
         }
     }
 

@@ -58,6 +58,8 @@ impl Caller {
             resource: &self.resource,
             action: "predict",
             environment: &self.environment,
+            now: None,
+            source: None,
         };
         let subject =
             Subject { attributes: &attributes, source: self.source, route: None, profile: "default" };

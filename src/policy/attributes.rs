@@ -1,12 +1,14 @@
 //! What a decision may look at: four categories of named, typed values (XACML 3.0 §B, NIST SP 800-162).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde_json::Value as Json;
 
 use crate::config::faults::{Faults, segment};
 use crate::identity::Identity;
 use crate::resource::Resource;
+use crate::time::{TimeOfDay, UnixTime};
 
 /// A typed attribute value. Numbers are integers within ±(2^53−1), as audit events carry them (RFC 8785).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +23,12 @@ pub enum Value {
     Text(String),
 }
 
-/// A borrowed [`Value`].
+/// A borrowed [`Value`], or what only a request has. The latter become texts where they are written down, and a text
+/// of their form is compared as if it were one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueRef<'a> {
+    /// Where a request comes from.
+    Address(IpAddr),
     /// Truth value.
     Bool(bool),
     /// A list of texts.
@@ -32,6 +37,10 @@ pub enum ValueRef<'a> {
     Number(i64),
     /// A text.
     Text(&'a str),
+    /// A moment.
+    Time(UnixTime),
+    /// A time of each day, in UTC.
+    TimeOfDay(TimeOfDay),
 }
 
 /// The largest number an attribute may hold, 2^53−1, and its negative the smallest.
@@ -67,6 +76,11 @@ pub struct Attributes<'a> {
     pub action: &'a str,
     /// Where: `environment.name`, `environment.region`.
     pub environment: &'a AttributeMap,
+    /// When the request came: `environment.now`, `environment.time`, `environment.weekday`. `None` where no clock was
+    /// asked, and where a recorded request has these in `environment`.
+    pub now: Option<UnixTime>,
+    /// From where, as far as it is trusted: `environment.source`.
+    pub source: Option<IpAddr>,
 }
 
 // === impl Value ===
@@ -89,10 +103,13 @@ impl ValueRef<'_> {
     /// A copy that owns.
     pub fn to_value(self) -> Value {
         match self {
+            Self::Address(value) => Value::Text(value.to_string()),
             Self::Bool(value) => Value::Bool(value),
             Self::List(value) => Value::List(value.to_vec()),
             Self::Number(value) => Value::Number(value),
             Self::Text(value) => Value::Text(value.to_owned()),
+            Self::Time(value) => Value::Text(value.to_string()),
+            Self::TimeOfDay(value) => Value::Text(value.to_string()),
         }
     }
 }
@@ -125,9 +142,10 @@ impl Category {
     }
 
     /// Names that the category gives itself, which no configured attribute may take.
-    const fn reserved(self) -> &'static [&'static str] {
+    pub(super) const fn reserved(self) -> &'static [&'static str] {
         match self {
-            Self::Action | Self::Environment => &[],
+            Self::Action => &[],
+            Self::Environment => &["now", "source", "time", "weekday"],
             Self::Principal => &["id", "roles", "tier"],
             Self::Resource => &["id", "type"],
         }
@@ -140,7 +158,8 @@ impl<'a> Attributes<'a> {
     /// The value of one attribute; `None` when this request has none.
     ///
     /// `principal.id`, `principal.roles` and `principal.tier`, `resource.type` and `resource.id` come from the
-    /// identity and the resource themselves and cannot be overridden by attributes of the same name.
+    /// identity and the resource themselves and cannot be overridden by attributes of the same name;
+    /// `environment.now`, `environment.time`, `environment.weekday` and `environment.source` from the request.
     pub fn lookup(&self, category: Category, name: &str) -> Option<ValueRef<'a>> {
         match (category, name) {
             (Category::Action, _) => Some(ValueRef::Text(self.action)),
@@ -151,7 +170,19 @@ impl<'a> Attributes<'a> {
             (Category::Resource, "type") => Some(ValueRef::Text(&self.resource.kind)),
             (Category::Resource, "id") => Some(ValueRef::Text(&self.resource.id)),
             (Category::Resource, _) => self.resource.attributes.get(name).map(Value::view),
-            (Category::Environment, _) => self.environment.get(name).map(Value::view),
+            (Category::Environment, _) => {
+                self.of_request(name).or_else(|| self.environment.get(name).map(Value::view))
+            }
+        }
+    }
+
+    fn of_request(&self, name: &str) -> Option<ValueRef<'a>> {
+        match name {
+            "now" => self.now.map(ValueRef::Time),
+            "source" => self.source.map(ValueRef::Address),
+            "time" => self.now.map(|now| ValueRef::TimeOfDay(now.time_of_day())),
+            "weekday" => self.now.map(|now| ValueRef::Text(now.weekday())),
+            _ => None,
         }
     }
 }

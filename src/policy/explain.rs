@@ -2,17 +2,22 @@
 
 use super::attributes::{Attributes, Value};
 use super::condition::{ClauseTrace, Truth};
-use super::spec::EffectSpec;
+use super::spec::{EffectSpec, ModeSpec};
 use super::{PolicySelection, PolicySet, Rule};
+use crate::config::faults::segment;
 
 /// What one policy, or one permission of a role, says of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyTrace {
     /// The policy's name; `role:<role>` for each of the role's permissions.
     pub policy: String,
+    /// Where it is written, as a JSON pointer; an inherited permission stands at the role that it comes from.
+    pub pointer: String,
     /// What it does when it matches.
     pub effect: EffectSpec,
-    /// `false`: written with `mode: off` or not selected by the profile, so that it does not count.
+    /// How it is written.
+    pub mode: ModeSpec,
+    /// `false`: not written with `mode: enforce` or not selected by the profile, so that it does not count.
     pub counts: bool,
     /// Whether it matches.
     pub truth: Truth,
@@ -29,6 +34,7 @@ impl PolicySet {
             let held = if held { Truth::True } else { Truth::False };
             for rule in &role.permissions {
                 let clause = ClauseTrace {
+                    pointer: format!("/authorization/roles/{}", segment(name)),
                     attribute: String::from("principal.roles"),
                     pattern: serde_json::Value::from(name.as_str()).to_string(),
                     seen: Some(Value::List(attributes.principal.roles.clone())),
@@ -36,9 +42,11 @@ impl PolicySet {
                 };
                 traces.push(PolicyTrace {
                     policy: role.policy.to_string(),
+                    pointer: rule.pointer(),
                     effect: EffectSpec::Allow,
+                    mode: ModeSpec::Enforce,
                     counts: selection.has_role(role.index),
-                    truth: held.clone().and(rule.evaluate(attributes)),
+                    truth: if held == Truth::True { rule.evaluate(attributes) } else { Truth::False },
                     clauses: std::iter::once(clause).chain(rule.trace(attributes)).collect(),
                 });
             }
@@ -46,8 +54,10 @@ impl PolicySet {
         for (index, policy) in self.policies.iter().enumerate() {
             traces.push(PolicyTrace {
                 policy: policy.name.to_string(),
+                pointer: policy.rule.pointer(),
                 effect: policy.effect,
-                counts: policy.enforced && selection.has_policy(index),
+                mode: policy.mode,
+                counts: policy.mode == ModeSpec::Enforce && selection.has_policy(index),
                 truth: policy.rule.evaluate(attributes),
                 clauses: policy.rule.trace(attributes).collect(),
             });
@@ -59,7 +69,9 @@ impl PolicySet {
 // === impl Rule ===
 
 impl Rule {
-    fn trace<'a>(&'a self, attributes: &Attributes<'a>) -> impl Iterator<Item = ClauseTrace> + 'a {
-        self.claim.trace(attributes).into_iter().chain(self.object.trace(attributes))
+    /// What each clause says, with its place in the document.
+    pub fn trace(&self, attributes: &Attributes<'_>) -> impl Iterator<Item = ClauseTrace> {
+        let pointer = self.pointer();
+        self.claim.trace(&pointer, attributes).into_iter().chain(self.object.trace(&pointer, attributes))
     }
 }

@@ -6,11 +6,10 @@ use std::rc::Rc;
 
 use serde_json::Value as Json;
 
-use super::abac::Facts;
-use super::attributes::Category;
-use super::condition::Condition;
-use super::spec::{PermissionSpec, RoleSpec};
-use super::{ROLE_PREFIX, Rule, check_name};
+use super::condition::{Condition, Section};
+use super::facts::Facts;
+use super::spec::{EffectSpec, PermissionSpec, RoleSpec};
+use super::{Place, ROLE_PREFIX, Rule, check_name};
 use crate::config::faults::{Faults, segment};
 
 /// One role with everything it grants.
@@ -44,8 +43,10 @@ pub(super) fn compile(
     for (name, spec) in specs {
         let pointer = format!("{pointer}/{}", segment(name));
         check_name(name, &pointer, faults);
+        let role: Rc<str> = name.as_str().into();
         let permissions = spec.permissions.iter().enumerate().filter_map(|(index, json)| {
-            compile_permission(json, facts, &format!("{pointer}/permissions/{index}"), faults)
+            let place = Place::Permission(Rc::clone(&role), index);
+            compile_permission(json, place, facts, &format!("{pointer}/permissions/{index}"), faults)
         });
         own.insert(name, permissions.map(Rc::new).collect());
     }
@@ -104,11 +105,19 @@ fn ancestors<'s>(
     found
 }
 
-fn compile_permission(json: &Json, facts: Facts<'_>, pointer: &str, faults: &mut Faults) -> Option<Rule> {
+fn compile_permission(
+    json: &Json,
+    place: Place,
+    facts: Facts<'_>,
+    pointer: &str,
+    faults: &mut Faults,
+) -> Option<Rule> {
     match json {
-        Json::String(_) => {
-            Some(Rule { claim: Condition::of_action(json, pointer, faults), object: Condition::default() })
-        }
+        Json::String(_) => Some(Rule {
+            claim: Condition::of_action(json, "", facts.schema, pointer, faults),
+            object: Condition::default(),
+            place,
+        }),
         Json::Object(_) => {
             let spec: PermissionSpec = match serde_json::from_value(json.clone()) {
                 Ok(spec) => spec,
@@ -117,13 +126,22 @@ fn compile_permission(json: &Json, facts: Facts<'_>, pointer: &str, faults: &mut
                     return None;
                 }
             };
-            let claim =
-                Condition::of_action(&Json::from(spec.actions), &format!("{pointer}/actions"), faults);
-            let resource = Some(Category::Resource);
-            let object = Condition::compile(&spec.resource, resource, &format!("{pointer}/resource"), faults)
-                .and(Condition::compile(&spec.when, None, &format!("{pointer}/when"), faults));
-            facts.check_environment(&object, pointer, faults);
-            Some(Rule { claim, object })
+            let actions = Json::from(spec.actions);
+            let claim = Condition::of_action(
+                &actions,
+                "actions",
+                facts.schema,
+                &format!("{pointer}/actions"),
+                faults,
+            );
+            let mut part = |written, section, word: &str| {
+                Condition::compile(written, section, facts.schema, &format!("{pointer}/{word}"), faults)
+            };
+            let object = part(&spec.resource, Section::Resource, "resource");
+            let object = object.and(part(&spec.when, Section::When, "when"));
+            let rule = Rule { claim, object, place };
+            facts.check(&rule, EffectSpec::Allow, true, pointer, faults);
+            Some(rule)
         }
         _ => {
             faults.at(pointer, "this is not a permission", PERMISSION_REMEDY);

@@ -18,6 +18,41 @@ pub struct AuthorizationSpec {
     /// Attribute-based policies.
     #[serde(default)]
     pub policies: Vec<PolicySpec>,
+    /// Types of attributes, by full name.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, AttributeSpec>,
+}
+
+/// What is declared of one attribute.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttributeSpec {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: TypeSpec,
+    /// Whether testing it is an error where it is missing.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// The type of an attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TypeSpec {
+    /// A text that is an IP address.
+    Address,
+    /// `true` or `false`.
+    Boolean,
+    /// A list of texts.
+    List,
+    /// A whole number.
+    Number,
+    /// A text.
+    Text,
+    /// A text that is a moment (RFC 3339).
+    Time,
+    /// A text that is a time of day: `18:00`, `18:00:00`.
+    TimeOfDay,
 }
 
 /// `authorization.combining`.
@@ -47,16 +82,16 @@ pub struct RoleSpec {
 pub struct PermissionSpec {
     /// Actions; `*` is any.
     pub actions: Vec<String>,
-    /// Patterns on `resource.*`.
+    /// Conditions on `resource.*`.
     #[serde(default)]
     pub resource: BTreeMap<String, Json>,
-    /// Patterns on attributes by their full name, `environment.name`.
+    /// Conditions on attributes by their full name, `environment.name`, and `all`, `any`, `not`.
     #[serde(default)]
     pub when: BTreeMap<String, Json>,
 }
 
-/// One policy. Each map goes from an attribute to a pattern: a value, a list of values, or a text with a
-/// trailing `*` or a `{principal.x}`.
+/// One policy. Each map goes from an attribute to what is asked of it: a value, a list of values, a text with a
+/// trailing `*` or a `{principal.x}`, or an object of operators.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicySpec {
@@ -64,15 +99,15 @@ pub struct PolicySpec {
     pub name: String,
     /// What it does when it matches.
     pub effect: EffectSpec,
-    /// Patterns on `principal.*`.
+    /// Conditions on `principal.*`.
     #[serde(default)]
     pub principal: BTreeMap<String, Json>,
-    /// Patterns on `resource.*`.
+    /// Conditions on `resource.*`.
     #[serde(default)]
     pub resource: BTreeMap<String, Json>,
     /// Actions; absent means any.
     pub action: Option<Vec<String>>,
-    /// Patterns on attributes by their full name.
+    /// Conditions on attributes by their full name, and `all`, `any`, `not`.
     #[serde(default)]
     pub when: BTreeMap<String, Json>,
     /// Whether it counts.

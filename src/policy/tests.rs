@@ -2,11 +2,14 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::identity::Identity;
-use crate::policy::attributes::Value;
+use crate::policy::attributes::{AttributeMap, Value};
+use crate::policy::schema::Schema;
 use crate::resource::Resource;
 use crate::resource::rules::ResourceRules;
 use crate::resource::spec::ResourcesSpec;
 
+mod absence;
+mod mutations;
 mod properties;
 
 struct Scene {
@@ -43,6 +46,8 @@ impl Scene {
             resource: &self.resource,
             action: &self.action,
             environment: &self.environment,
+            now: None,
+            source: None,
         }
     }
 
@@ -74,7 +79,9 @@ fn compile(authorization: &Json, resources: &Json) -> (PolicySet, Vec<String>) {
     let resources: ResourcesSpec = serde_json::from_value(resources.clone()).unwrap();
     let rules = ResourceRules::compile(&resources, "", &mut Faults::default());
     let mut faults = Faults::default();
-    let set = PolicySet::compile(&spec, rules.catalogue(), &environment(), "", &mut faults);
+    let schema = Schema::compile(&spec.attributes, "/attributes", &mut faults);
+    let facts = Facts { catalogue: rules.catalogue(), environment: &environment(), schema: &schema };
+    let set = PolicySet::compile(&spec, facts, "", &mut faults);
     (set, faults.iter().map(|fault| fault.pointer.clone()).collect())
 }
 
@@ -87,6 +94,7 @@ fn decision(refused: Option<Reason>, policies: &[&str], errors: &[(&str, &str)])
             .map(|(policy, attribute)| PolicyError {
                 policy: (*policy).to_owned(),
                 attribute: (*attribute).to_owned(),
+                flaw: Flaw::Type,
             })
             .collect(),
     }

@@ -132,8 +132,8 @@ impl Candidate {
 impl<'a> Question<'a> {
     /// As policies are given it.
     pub const fn attributes(&self) -> Attributes<'a> {
-        let Self { principal, resource, action, environment, .. } = *self;
-        Attributes { principal, resource, action, environment }
+        let Self { principal, resource, action, environment, now, source, .. } = *self;
+        Attributes { principal, resource, action, environment, now, source }
     }
 }
 

@@ -13,11 +13,16 @@ mod links;
 mod words;
 
 use mlgate::config::document::BoundsSpec;
+use mlgate::config::faults::Faults;
+use mlgate::config::shape::words as written;
 use mlgate::config::tree::Tree;
 use mlgate::filter::metrics::NAMES;
 use mlgate::filter::refusal::{Reason, Refusal};
 use mlgate::filter::reply::{Caller, reply};
 use mlgate::limits::gcra::Quota;
+use mlgate::policy::condition::comparison::OPERATORS;
+use mlgate::policy::condition::{Condition, Section};
+use mlgate::policy::schema::Schema;
 
 const REFERENCE: &str = "docs/reference.md";
 
@@ -110,6 +115,24 @@ fn each_word_of_the_configuration_is_described() {
 fn the_full_example_has_every_word() {
     let tree = Tree::from_yaml(read("envoy/config/full.yaml").as_bytes()).unwrap();
     assert_eq!(words::missing_in(&tree.to_json()), Vec::<String>::new());
+}
+
+#[test]
+fn each_operator_has_its_row_and_an_example_that_works() {
+    let rows = table("Conditions");
+    let said: Vec<&str> = rows.iter().filter_map(|row| row[0].strip_prefix('`')?.strip_suffix('`')).collect();
+    assert_eq!(said, OPERATORS);
+    let words = written::OPERATORS.built().collect::<Vec<_>>();
+    assert_eq!(words, OPERATORS);
+    for row in rows {
+        let example = format!("{{ {} }}", row[1].trim_matches('`'));
+        let written = Tree::from_yaml(example.as_bytes()).unwrap().to_json();
+        assert!(row[0] == "none" || example.contains(&format!("{}:", row[0].trim_matches('`'))), "{example}");
+        let written = written.as_object().unwrap().clone().into_iter().collect();
+        let mut faults = Faults::default();
+        Condition::compile(&written, Section::When, &Schema::default(), "/when", &mut faults);
+        assert!(faults.is_empty(), "{example}: {faults:?}");
+    }
 }
 
 #[test]

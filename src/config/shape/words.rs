@@ -7,9 +7,12 @@ use crate::config::shape::grammar::{
 };
 use crate::config::shape::{Choice, Object, Rest, Shape, later, optional, required};
 
+mod authorization;
 mod certificates;
 mod jwt;
 mod limits;
+
+pub use authorization::{OPERATORS, WHEN};
 
 use Shape::{Bool, Duration, Either, Integer, List, Pattern, Size, Text, Timestamp, Value};
 
@@ -36,7 +39,7 @@ pub static DOCUMENT: Shape = Shape::Object(&Object {
         ),
         optional("authentication", Shape::Object(&AUTHENTICATION), "Who is calling."),
         required("resources", Shape::Object(&RESOURCES), "What is asked for."),
-        required("authorization", Shape::Object(&AUTHORIZATION), "What callers may do."),
+        required("authorization", Shape::Object(&authorization::AUTHORIZATION), "What callers may do."),
         optional("limits", List { of: &Shape::Object(&limits::LIMIT), min: 0 }, "How often."),
         optional(
             "rate_limit_service",
@@ -68,8 +71,7 @@ const PROFILES: Shape =
     Shape::Object(&Object { fields: &[], rest: Some(Rest { names: &NAME, of: Shape::Object(&PROFILE) }) });
 const ROUTES: Shape =
     Shape::Object(&Object { fields: &[], rest: Some(Rest { names: &ANY, of: Text(&NAME) }) });
-const ROLES: Shape =
-    Shape::Object(&Object { fields: &[], rest: Some(Rest { names: &NAME, of: Shape::Object(&ROLE) }) });
+
 static REVISION: Object = Object {
     fields: &[
         optional("id", Text(&ANY), "For instance a commit."),
@@ -254,65 +256,6 @@ static BODY: Object = Object {
         Shape::Choice(&Choice { built: &["stream", "hold", "off"], later: &[] }),
         "When a body is read for its model; quote \"off\".",
     )],
-    rest: None,
-};
-
-static AUTHORIZATION: Object = Object {
-    fields: &[
-        optional("roles", ROLES, "Roles and their permissions."),
-        optional(
-            "combining",
-            Shape::Choice(&Choice {
-                built: &["deny_overrides"],
-                later: &["first_applicable", "permit_unless_deny"],
-            }),
-            "How policies combine.",
-        ),
-        optional("policies", List { of: &Shape::Object(&POLICY), min: 0 }, "Policies on attributes."),
-    ],
-    rest: None,
-};
-
-static ROLE: Object = Object {
-    fields: &[
-        optional("inherits", NAMES, "Roles whose permissions it has too."),
-        optional(
-            "permissions",
-            List { of: &Either(&[Text(&NAME), Shape::Object(&PERMISSION)]), min: 0 },
-            "Actions (`*` is any), or objects with `actions`, `resource` and `when`.",
-        ),
-    ],
-    rest: None,
-};
-
-static PERMISSION: Object = Object {
-    fields: &[
-        required("actions", SOME_NAMES, "Actions; `*` is any."),
-        optional("resource", PATTERNS, "Patterns on `resource.*`."),
-        optional("when", PATTERNS, "Patterns on attributes by their full name."),
-    ],
-    rest: None,
-};
-
-static POLICY: Object = Object {
-    fields: &[
-        required("name", Text(&NAME), "Unique; how events and `explain` name it."),
-        required(
-            "effect",
-            Shape::Choice(&Choice { built: &["allow", "deny"], later: &[] }),
-            "What it does when it matches.",
-        ),
-        optional("principal", PATTERNS, "Patterns on `principal.*`."),
-        optional("resource", PATTERNS, "Patterns on `resource.*`."),
-        optional("action", SOME_NAMES, "Actions; absent means any."),
-        optional("when", PATTERNS, "Patterns on attributes by their full name."),
-        optional(
-            "mode",
-            Shape::Choice(&Choice { built: &["enforce", "off"], later: &["shadow"] }),
-            "Whether it counts; quote \"off\".",
-        ),
-        later("obligations"),
-    ],
     rest: None,
 };
 

@@ -22,6 +22,8 @@ fn tag_of(
         resource: &resource,
         action: "predict",
         environment: &environment,
+        now: None,
+        source: None,
     };
     let subject = Subject { attributes: &attributes, source, route: None, profile: "default" };
     let key: Vec<_> = words.iter().map(|word| KeyPart::parse(word).unwrap()).collect();

@@ -1,64 +1,68 @@
 //! One JSON value becomes the [`Pattern`] of a clause: equality, one of a list, a prefix, presence, or what
 //! `{principal.x}` stands for.
 
+use std::cmp::Ordering;
 use std::rc::Rc;
 
 use serde_json::Value as Json;
 
+use super::comparison::{address, compare};
+use super::truth::{Flaw, Lookup, Match};
 use crate::config::faults::Faults;
-use crate::policy::attributes::{Attributes, Category, MAX_NUMBER, ValueRef, is_attribute_name};
+use crate::policy::attributes::{Category, MAX_NUMBER, ValueRef, is_attribute_name};
+use crate::policy::schema::{Designator, Schema, Types};
 
 /// Alternatives, one of which must match.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern {
+pub struct Pattern {
     alternatives: Vec<Alternative>,
-    text: Box<str>,
+    /// Written as a list, perhaps of one.
+    listed: bool,
 }
 
-/// What one clause says. The name is that of the attribute at fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Match<'a> {
-    Yes,
-    No,
-    Error(&'a Rc<str>),
-}
+/// The most alternatives of one pattern, and elements of one operand.
+pub const MAX_LIST: usize = 1024;
 
+/// The most bytes of all texts of one pattern or operand.
+pub const MAX_PATTERN_BYTES: usize = 64 << 10;
+
+/// One alternative of a [`Pattern`].
 #[derive(Clone, Debug)]
-enum Alternative {
+pub enum Alternative {
     /// `*`: any present value.
     Any,
+    /// Exactly this truth value.
     Bool(bool),
+    /// Exactly this number.
     Number(i64),
     /// Exactly this text.
     Text(Box<str>),
     /// A text that begins so.
     Prefix(Box<str>),
     /// `{principal.x}` alone: the very value, whatever its type.
-    Same(Variable),
-    /// Text around substitutions; `open`: any text may follow.
+    Same(Rc<Designator>),
+    /// Text around substitutions.
     Template {
+        /// One after the other.
         pieces: Vec<Piece>,
+        /// Any text may follow.
         open: bool,
     },
 }
 
+/// A part of a template.
 #[derive(Clone, Debug)]
-enum Piece {
+pub enum Piece {
+    /// This text.
     Literal(Box<str>),
-    Variable(Variable),
-}
-
-/// An attribute of the principal.
-#[derive(Clone, Debug)]
-struct Variable {
-    name: Box<str>,
-    full_name: Rc<str>,
+    /// What an attribute of the principal holds.
+    Variable(Rc<Designator>),
 }
 
 // === impl Pattern ===
 
 impl Pattern {
-    pub(super) fn compile(json: &Json, pointer: &str, faults: &mut Faults) -> Option<Self> {
+    pub(super) fn compile(json: &Json, schema: &Schema, pointer: &str, faults: &mut Faults) -> Option<Self> {
         let alternatives = match json {
             Json::Array(list) => {
                 if list.is_empty() {
@@ -67,6 +71,9 @@ impl Pattern {
                         "an empty list matches nothing",
                         "list the values, or leave the word out",
                     );
+                    return None;
+                }
+                if !fits(list, pointer, faults) {
                     return None;
                 }
                 let same_type =
@@ -84,23 +91,47 @@ impl Pattern {
                     .iter()
                     .enumerate()
                     .map(|(index, element)| {
-                        Alternative::compile(element, &format!("{pointer}/{index}"), faults)
+                        Alternative::compile(element, schema, &format!("{pointer}/{index}"), faults)
                     })
                     .collect();
                 compiled.into_iter().collect::<Option<Vec<_>>>()?
             }
-            single => vec![Alternative::compile(single, pointer, faults)?],
+            single => vec![Alternative::compile(single, schema, pointer, faults)?],
         };
-        Some(Self { alternatives, text: json.to_string().into() })
+        Some(Self { alternatives, listed: json.is_array() })
     }
 
-    /// The pattern as written.
-    pub(super) fn text(&self) -> &str {
-        &self.text
+    /// As the document writes it.
+    pub fn to_json(&self) -> Json {
+        let mut texts = self.alternatives.iter().map(Alternative::to_json);
+        match (self.listed, texts.next()) {
+            (false, Some(only)) => only,
+            (_, first) => Json::Array(first.into_iter().chain(texts).collect()),
+        }
     }
 
-    /// Names of the principal's attributes that it substitutes.
-    pub(super) fn substitutes(&self) -> impl Iterator<Item = &str> {
+    /// What it consists of, in written order.
+    pub fn alternatives(&self) -> &[Alternative] {
+        &self.alternatives
+    }
+
+    /// Types of values for which it may hold.
+    pub(super) fn types(&self, schema: &Schema) -> Types {
+        self.alternatives.iter().fold(Types::default(), |types, alternative| {
+            types.or(match alternative {
+                Alternative::Any => Types::ALL,
+                Alternative::Bool(_) => Types::BOOLEAN,
+                Alternative::Number(_) => Types::NUMBER,
+                Alternative::Text(_) | Alternative::Prefix(_) | Alternative::Template { .. } => {
+                    Types::TEXT.or(Types::LIST)
+                }
+                Alternative::Same(other) => schema.types(other.category, &other.name),
+            })
+        })
+    }
+
+    /// The principal's attributes that it substitutes.
+    pub(super) fn substitutes(&self) -> impl Iterator<Item = &Designator> {
         self.alternatives.iter().flat_map(|alternative| {
             let (same, pieces) = match alternative {
                 Alternative::Same(variable) => (Some(variable), [].as_slice()),
@@ -111,26 +142,18 @@ impl Pattern {
                 Piece::Variable(variable) => Some(variable),
                 Piece::Literal(_) => None,
             });
-            same.into_iter().chain(inside).map(|variable| &*variable.name)
+            same.into_iter().chain(inside).map(Rc::as_ref)
         })
     }
 
     /// A disjunction in the same logic: one match wins, then an error, so the order of a list changes nothing.
-    pub(super) fn matches<'a>(
-        &'a self,
+    pub(super) fn matches<'c>(
+        &'c self,
         value: ValueRef<'_>,
-        name: &'a Rc<str>,
-        attributes: &Attributes<'_>,
-    ) -> Match<'a> {
-        let mut erring: Option<&Rc<str>> = None;
-        for alternative in &self.alternatives {
-            match alternative.matches(value, name, attributes) {
-                Match::Yes => return Match::Yes,
-                Match::No => {}
-                Match::Error(name) => erring = Some(erring.map_or(name, |known| known.min(name))),
-            }
-        }
-        erring.map_or(Match::No, Match::Error)
+        of: &'c Designator,
+        lookup: Lookup<'_>,
+    ) -> Match<'c> {
+        Match::any(self.alternatives.iter().map(|alternative| alternative.matches(value, of, lookup)))
     }
 
     /// Whether a text may match, whatever the substitutions stand for.
@@ -158,7 +181,7 @@ impl Pattern {
 // === impl Alternative ===
 
 impl Alternative {
-    fn compile(json: &Json, pointer: &str, faults: &mut Faults) -> Option<Self> {
+    fn compile(json: &Json, schema: &Schema, pointer: &str, faults: &mut Faults) -> Option<Self> {
         match json {
             Json::Bool(value) => Some(Self::Bool(*value)),
             Json::Number(number) => {
@@ -172,7 +195,7 @@ impl Alternative {
                 }
                 whole.map(Self::Number)
             }
-            Json::String(text) => Self::compile_text(text, pointer, faults),
+            Json::String(text) => Self::compile_text(text, schema, pointer, faults),
             Json::Null | Json::Array(_) | Json::Object(_) => {
                 faults.at(
                     pointer,
@@ -184,7 +207,7 @@ impl Alternative {
         }
     }
 
-    fn compile_text(text: &str, pointer: &str, faults: &mut Faults) -> Option<Self> {
+    fn compile_text(text: &str, schema: &Schema, pointer: &str, faults: &mut Faults) -> Option<Self> {
         if text == "*" {
             return Some(Self::Any);
         }
@@ -194,7 +217,7 @@ impl Alternative {
         while let Some((literal, after)) = rest.split_once('{') {
             let variable = after.split_once('}').and_then(|(inside, after)| {
                 let name = inside.strip_prefix("principal.").filter(|name| is_attribute_name(name))?;
-                Some((Variable::new(name), after))
+                Some((schema.designator(Category::Principal, name), after))
             });
             let Some((variable, after)) = variable else {
                 faults.at(
@@ -218,113 +241,104 @@ impl Alternative {
             pieces.push(Piece::Literal(rest.into()));
         }
         match pieces.as_slice() {
-            [Piece::Variable(variable)] if !open => Some(Self::Same(variable.clone())),
+            [Piece::Variable(variable)] if !open => Some(Self::Same(Rc::clone(variable))),
             _ => Some(Self::Template { pieces, open }),
         }
     }
 
-    fn matches<'a>(
-        &'a self,
-        value: ValueRef<'_>,
-        name: &'a Rc<str>,
-        attributes: &Attributes<'_>,
-    ) -> Match<'a> {
+    fn to_json(&self) -> Json {
+        let variable = |of: &Designator| format!("{{{}}}", of.full_name);
         match self {
-            Self::Any => Match::Yes,
-            Self::Bool(expected) => match value {
-                ValueRef::Bool(seen) => Match::when(seen == *expected),
-                _ => Match::Error(name),
-            },
-            Self::Number(expected) => match value {
-                ValueRef::Number(seen) => Match::when(seen == *expected),
-                _ => Match::Error(name),
-            },
-            Self::Text(expected) => texts(value, name, |text| text == &**expected),
-            Self::Prefix(prefix) => texts(value, name, |text| text.starts_with(&**prefix)),
-            Self::Same(variable) => match variable.value(attributes) {
-                Some(expected) => same(value, expected, name),
-                None => Match::No,
-            },
-            Self::Template { pieces, open } => template(pieces, *open, value, name, attributes),
+            Self::Any => Json::from("*"),
+            Self::Bool(value) => Json::from(*value),
+            Self::Number(value) => Json::from(*value),
+            Self::Text(text) => Json::from(&**text),
+            Self::Prefix(prefix) => Json::from(format!("{prefix}*")),
+            Self::Same(of) => Json::from(variable(of)),
+            Self::Template { pieces, open } => {
+                let text: String = pieces
+                    .iter()
+                    .map(|piece| match piece {
+                        Piece::Literal(text) => text.to_string(),
+                        Piece::Variable(of) => variable(of),
+                    })
+                    .collect();
+                Json::from(if *open { format!("{text}*") } else { text })
+            }
         }
     }
-}
 
-// === impl Variable ===
-
-impl Variable {
-    fn new(name: &str) -> Self {
-        Self { name: name.into(), full_name: Category::Principal.full_name(name).into() }
-    }
-
-    /// `None` when the principal has none. An empty text counts as none: as part of a prefix it would match
-    /// everything, and two empty attributes say nothing about belonging together.
-    fn value<'a>(&self, attributes: &Attributes<'a>) -> Option<ValueRef<'a>> {
-        attributes.lookup(Category::Principal, &self.name).filter(|value| *value != ValueRef::Text(""))
-    }
-}
-
-// === impl Match ===
-
-impl Match<'_> {
-    const fn when(holds: bool) -> Self {
-        if holds { Self::Yes } else { Self::No }
+    fn matches<'c>(&'c self, value: ValueRef<'_>, of: &'c Designator, lookup: Lookup<'_>) -> Match<'c> {
+        match self {
+            Self::Any => Match::Yes,
+            Self::Bool(expected) => same(value, ValueRef::Bool(*expected), of),
+            Self::Number(expected) => same(value, ValueRef::Number(*expected), of),
+            Self::Text(expected) => texts(value, of, |text| text == &**expected),
+            Self::Prefix(prefix) => texts(value, of, |text| text.starts_with(&**prefix)),
+            Self::Same(other) => match lookup.operand(other) {
+                Ok(expected) => same(value, expected, of),
+                Err(absent) => absent,
+            },
+            Self::Template { pieces, open } => template(pieces, *open, value, of, lookup),
+        }
     }
 }
 
 /// A text, or a list with one element for which `holds`; an error for anything else.
-fn texts<'a>(value: ValueRef<'_>, name: &'a Rc<str>, holds: impl Fn(&str) -> bool) -> Match<'a> {
+fn texts<'c>(value: ValueRef<'_>, of: &'c Designator, holds: impl Fn(&str) -> bool) -> Match<'c> {
     match value {
         ValueRef::Text(text) => Match::when(holds(text)),
         ValueRef::List(list) => Match::when(list.iter().any(|text| holds(text))),
-        ValueRef::Bool(_) | ValueRef::Number(_) => Match::Error(name),
+        _ => Match::Error(&of.full_name, Flaw::Type),
     }
 }
 
-/// Equal values of one type; lists of text have one element in common.
-fn same<'a>(value: ValueRef<'_>, expected: ValueRef<'_>, name: &'a Rc<str>) -> Match<'a> {
+/// Equal values of one type; lists of text have one element in common. A text is an address, a moment or a time of day
+/// if it is compared with one.
+pub(super) fn same<'c>(value: ValueRef<'_>, expected: ValueRef<'_>, of: &'c Designator) -> Match<'c> {
+    let parsed = |equal: Option<bool>| equal.map_or(Match::Error(&of.full_name, Flaw::Type), Match::when);
     match (value, expected) {
         (ValueRef::Bool(seen), ValueRef::Bool(expected)) => Match::when(seen == expected),
         (ValueRef::Number(seen), ValueRef::Number(expected)) => Match::when(seen == expected),
-        (seen, ValueRef::Text(expected)) => texts(seen, name, |text| text == expected),
-        (seen, ValueRef::List(expected)) => {
-            texts(seen, name, |text| expected.iter().any(|known| known == text && !known.is_empty()))
+        (ValueRef::Address(one), other) | (other, ValueRef::Address(one)) => {
+            parsed(address(other).map(|other| one.to_canonical() == other))
         }
-        _ => Match::Error(name),
+        (ValueRef::Time(_) | ValueRef::TimeOfDay(_), _) | (_, ValueRef::Time(_) | ValueRef::TimeOfDay(_)) => {
+            parsed(compare(value, expected).map(Ordering::is_eq))
+        }
+        (seen, ValueRef::Text(expected)) => texts(seen, of, |text| text == expected),
+        (seen, ValueRef::List(expected)) => {
+            texts(seen, of, |text| expected.iter().any(|known| known == text && !known.is_empty()))
+        }
+        _ => Match::Error(&of.full_name, Flaw::Type),
     }
 }
 
 /// Substituted values are literal, so that the pieces stand one after the other and nothing is searched for.
-fn template<'a>(
-    pieces: &'a [Piece],
+fn template<'c>(
+    pieces: &'c [Piece],
     open: bool,
     value: ValueRef<'_>,
-    name: &'a Rc<str>,
-    attributes: &Attributes<'_>,
-) -> Match<'a> {
-    let mut missing = false;
-    let mut erring: Option<&Rc<str>> = None;
-    for piece in pieces {
-        let Piece::Variable(variable) = piece else { continue };
-        match variable.value(attributes) {
-            Some(ValueRef::Text(_)) => {}
-            Some(_) => {
-                erring = Some(erring.map_or(&variable.full_name, |known| known.min(&variable.full_name)))
-            }
-            None => missing = true,
-        }
+    of: &'c Designator,
+    lookup: Lookup<'_>,
+) -> Match<'c> {
+    // as a false clause does, absence makes the match impossible whatever errs beside it
+    let known = Match::all(pieces.iter().map(|piece| match piece {
+        Piece::Literal(_) => Match::Yes,
+        Piece::Variable(variable) => match lookup.operand(variable) {
+            Ok(ValueRef::Text(_)) => Match::Yes,
+            Ok(_) => Match::Error(&variable.full_name, Flaw::Type),
+            Err(absent) => absent,
+        },
+    }));
+    if known != Match::Yes {
+        return known;
     }
-    if missing {
-        return Match::No; // as a false clause does, absence makes the match impossible whatever errs beside it
-    }
-    if let Some(erring) = erring {
-        return Match::Error(erring);
-    }
-    texts(value, name, |text| {
+    texts(value, of, |text| {
         let rest = pieces.iter().try_fold(text, |rest, piece| match piece {
             Piece::Literal(literal) => rest.strip_prefix(&**literal),
-            Piece::Variable(variable) => match variable.value(attributes) {
-                Some(ValueRef::Text(expected)) => rest.strip_prefix(expected),
+            Piece::Variable(variable) => match lookup.operand(variable) {
+                Ok(ValueRef::Text(expected)) => rest.strip_prefix(expected),
                 _ => None,
             },
         });
@@ -332,7 +346,21 @@ fn template<'a>(
     })
 }
 
-const fn kind_of(json: &Json) -> &'static str {
+/// Whether a list is not longer than is good; a fault otherwise.
+pub(super) fn fits(list: &[Json], pointer: &str, faults: &mut Faults) -> bool {
+    let bytes: usize = list.iter().filter_map(Json::as_str).map(str::len).sum();
+    let fits = list.len() <= MAX_LIST && bytes <= MAX_PATTERN_BYTES;
+    if !fits {
+        faults.at(
+            pointer,
+            format!("a list of {} elements and {bytes} bytes of text", list.len()),
+            format!("list at most {MAX_LIST} elements and {MAX_PATTERN_BYTES} bytes, or use a prefix"),
+        );
+    }
+    fits
+}
+
+pub(super) const fn kind_of(json: &Json) -> &'static str {
     match json {
         Json::Null => "null",
         Json::Bool(_) => "a truth value",

@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json, json};
 use super::Scene;
 use crate::filter::refusal::Reason;
 use crate::policy::attributes::Category;
+use crate::policy::condition::Flaw;
 use crate::policy::{Decision, PolicyError, PolicySelection};
 
 /// `None`: an error.
@@ -84,7 +85,7 @@ impl Naive<'_> {
                 (Ok(true), "deny") => found[0].push(name),
                 (Ok(true), _) => found[2].push(name),
                 (Err(attribute), effect) => {
-                    errors.push(PolicyError { policy: name.clone(), attribute });
+                    errors.push(PolicyError { policy: name.clone(), attribute, flaw: Flaw::Type });
                     if effect == "deny" {
                         found[1].push(name);
                     }

@@ -127,7 +127,7 @@ impl Stages {
         self.caller = Some(Caller::of(&identity, request.assumed));
         config.revocation.check(&identity).map_err(|error| Refusal::from(error).reason)?;
         if profile.authorize {
-            self.decide(request, &head, config, &identity)?;
+            self.decide(request, &head, config, &identity, host)?;
         }
         self.limits = config.limits.selected(&profile.limits).flat_map(|limit| limit.promises()).collect();
         Ok(())
@@ -139,6 +139,7 @@ impl Stages {
         head: &RequestHead,
         config: &Config,
         identity: &Identity,
+        host: &dyn Host,
     ) -> Result<(), Reason> {
         let profile = config.profile(config.profiles.of(head)?)?;
         let resolution = match config.rules.resolve(&head.method, head.path(), &head.host) {
@@ -165,8 +166,14 @@ impl Stages {
         if !listed {
             return Err(Reason::ResourceUnknown);
         }
-        let attributes =
-            Attributes { principal: identity, resource, action, environment: &config.environment };
+        let attributes = Attributes {
+            principal: identity,
+            resource,
+            action,
+            environment: &config.environment,
+            now: Some(host.unix_time()),
+            source: head.source,
+        };
         let traces = config.policies.explain(&profile.policies, &attributes);
         self.policies = traces.into_iter().map(Policy::from).collect();
         let within = identity.scope.allows(resource, action, head.source);

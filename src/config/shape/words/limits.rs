@@ -1,7 +1,7 @@
 //! The words of `limits` and of the service that counts the global ones.
 
 use crate::config::shape::grammar::NAME;
-use crate::config::shape::words::{NAMES, PATTERNS};
+use crate::config::shape::words::NAMES;
 use crate::config::shape::{Choice, Object, Rest, Shape, later, optional, required};
 
 use Shape::{Duration, Integer, List, Text};
@@ -17,8 +17,8 @@ pub(super) static LIMIT: Object = Object {
         ),
         optional(
             "when",
-            PATTERNS,
-            "Patterns on attributes by their full name; the limit is asked where all match.",
+            Shape::When,
+            "Conditions on attributes by their full name; the limit is asked where all hold.",
         ),
         required("rates", RATES, "Rates by tier; `default` for tiers without rates of their own."),
         later("penalty"),
