@@ -138,7 +138,8 @@ fn wrong_words_on_the_command_line_are_invalid_input() {
 
 #[test]
 fn every_help_has_examples_and_exit_codes() {
-    let commands = ["", "check", "explain", "schema", "test", "key new", "audit collect", "audit verify"];
+    let commands =
+        ["", "check", "explain", "schema", "test", "diff", "key new", "audit collect", "audit verify"];
     for command in commands {
         let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let output = mlgate(&arguments, "");

@@ -158,6 +158,18 @@ impl Tree {
 
     /// The line of what a JSON pointer names, or of the nearest part of it that exists.
     pub fn line_of(&self, pointer: &str) -> Option<u32> {
+        let (node, _) = self.walk(pointer);
+        Some(node.line).filter(|line| *line > 0)
+    }
+
+    /// What a JSON pointer names.
+    pub fn at(&self, pointer: &str) -> Option<&Node> {
+        let (node, whole) = self.walk(pointer);
+        whole.then_some(node)
+    }
+
+    /// The part of a pointer that exists, and whether that is all of it.
+    fn walk(&self, pointer: &str) -> (&Node, bool) {
         let mut node = &self.root;
         for part in pointer.split('/').skip(1) {
             let name = part.replace("~1", "/").replace("~0", "~");
@@ -170,10 +182,10 @@ impl Tree {
             };
             match inner {
                 Some(inner) => node = inner,
-                None => break,
+                None => return (node, false),
             }
         }
-        Some(node.line).filter(|line| *line > 0)
+        (node, true)
     }
 
     /// The value without positions; of duplicate members the last.

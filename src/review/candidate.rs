@@ -1,13 +1,16 @@
 //! A configuration under review: its words with their lines, and the gate that they compile to.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use serde_json::Value as Json;
+
 use crate::config::compile::Environment;
 use crate::config::document::Document;
 use crate::config::faults::Faults;
-use crate::config::tree::Tree;
+use crate::config::tree::{Node, Tree};
 use crate::config::{Config, Format, load, read};
 use crate::filter::profile::Profile;
 use crate::filter::refusal::Reason;
@@ -31,6 +34,8 @@ pub struct Candidate {
     pub config: Config,
     consumers: BTreeMap<String, Consumer>,
     bindings: Bindings,
+    /// Of each profile, which rules count.
+    counts: OnceCell<Vec<Vec<bool>>>,
 }
 
 /// What policies are asked about.
@@ -80,7 +85,7 @@ impl Candidate {
             .iter()
             .map(|spec| (spec.name.clone(), Consumer::compile(spec, &is_role, "/consumers", &mut faults)));
         let consumers = consumers.collect();
-        Ok(Self { document, tree, config, consumers, bindings })
+        Ok(Self { document, tree, config, consumers, bindings, counts: OnceCell::new() })
     }
 
     /// Whether a consumer is configured.
@@ -91,6 +96,42 @@ impl Candidate {
     /// A caller as policies see it: what it `claims`, then bindings, then what is written of the consumer.
     pub fn settle(&self, claims: Identity, consumer: Option<&str>) -> Identity {
         self.bindings.settle(claims, consumer.and_then(|name| self.consumers.get(name)))
+    }
+
+    /// What is written of a consumer wins over what a caller claims and bindings give.
+    pub fn prevail(&self, consumer: &str, identity: &mut Identity) {
+        if let Some(consumer) = self.consumers.get(consumer) {
+            consumer.prevail_over(identity);
+        }
+    }
+
+    /// What the document writes at a JSON pointer.
+    pub fn written(&self, pointer: &str) -> Option<Json> {
+        self.tree.at(pointer).map(Node::to_json)
+    }
+
+    /// Which of [`crate::policy::PolicySet::rules`] count in a profile.
+    pub fn counts(&self, profile: &Profile) -> impl Iterator<Item = bool> {
+        let all = self.counts.get_or_init(|| {
+            let nobody = Identity::anonymous();
+            let nothing = Resource::none();
+            let question = Question {
+                principal: &nobody,
+                resource: &nothing,
+                listed: true,
+                action: "",
+                environment: &self.config.environment,
+                now: None,
+                source: None,
+            };
+            let traces = |profile: &Profile| {
+                let traces = self.config.policies.explain(&profile.policies, &question.attributes());
+                traces.into_iter().map(|trace| trace.counts).collect()
+            };
+            self.config.profiles.list.iter().map(traces).collect()
+        });
+        let index = self.config.profiles.list.iter().position(|known| known.name == profile.name);
+        index.and_then(|index| all.get(index)).into_iter().flatten().copied()
     }
 
     /// A resource by type and id, and whether policies may decide about it.

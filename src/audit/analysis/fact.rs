@@ -235,6 +235,11 @@ impl Outcome {
 // === impl UnreadableLine ===
 
 impl UnreadableLine {
+    /// With this reason.
+    pub const fn because(why: String) -> Self {
+        Self(why)
+    }
+
     /// A line that is longer than an event can be.
     pub fn too_long() -> Self {
         Self(String::from("longer than an event can be"))

@@ -14,7 +14,7 @@ mod analyze;
 mod collect;
 pub(crate) mod lines;
 mod report;
-mod scan;
+pub(crate) mod scan;
 mod serve;
 mod store;
 mod times;

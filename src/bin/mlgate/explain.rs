@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
@@ -24,9 +24,11 @@ use serde_json::{Value as Json, json};
 use crate::environment::{Environment, now};
 use crate::{Exit, Format, Stop, format_of, key, print, print_json, read_file};
 
+mod decision;
 mod request;
 mod stages;
 
+use decision::Recorded;
 use request::Request;
 use stages::Stages;
 
@@ -42,8 +44,14 @@ pub(crate) struct ExplainCommand {
     /// YAML, or JSON where the name ends in `.json`
     config: PathBuf,
     /// The request; `-` is standard input
-    #[arg(long, value_name = "FILE")]
-    request: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "decision", conflicts_with = "decision")]
+    request: Option<PathBuf>,
+    /// Instead: the id of a recorded decision, as its caller was told it
+    #[arg(long, value_name = "ID", requires = "log")]
+    decision: Option<String>,
+    /// Logs in which the decision is; `-` is standard input
+    #[arg(long, value_name = "FILE", requires = "decision")]
+    log: Vec<PathBuf>,
     /// Take environment variables from a file of lines `NAME=value` instead of the command's own
     #[arg(long, value_name = "FILE")]
     env: Option<PathBuf>,
@@ -53,12 +61,15 @@ const HELP: &str = help!(
     "  echo '{ method: POST, path: /predict, principal: user_1 }' |
     mlgate explain envoy/config/quickstart.yaml --request -
   echo '{ method: POST, path: /v1/chat/completions, principal: user_2, body: { model: chat-small } }' |
-    mlgate explain envoy/config/quickstart.yaml --request - --format json"
+    mlgate explain envoy/config/quickstart.yaml --request - --format json
+  mlgate explain gate.yaml --decision 8f14e45fceea167a5a36dedd4bea2543 --log audit.log"
 );
 
 /// What `explain` prints.
 #[derive(Serialize)]
 struct Report {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorded: Option<Recorded>,
     #[serde(flatten)]
     stages: Stages,
     decision: &'static str,
@@ -79,25 +90,24 @@ struct Answer {
 /// Explains.
 pub(crate) fn run(command: &ExplainCommand, format: Format) -> Result<Exit, Stop> {
     let environment = Environment::open(command.env.as_deref())?;
+    let Some(path) = &command.request else {
+        return decision::run(command, &environment, format);
+    };
     let bytes = read_file(&command.config)?;
-    let mut request = Request::open(&command.request)?;
-    let config = load(command, &bytes, &environment, &mut request)?;
+    let mut request = Request::open(path)?;
+    let config = load(command, path, &bytes, &environment, &mut request)?;
     let host = FakeHost::at(request.at.unwrap_or_else(now));
     let pairs: Vec<(&str, &str)> =
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let block = Pairs::write(&pairs);
     let stages = Stages::of(&request, &block, &config, &host);
     let reply = transact(&request, &block, config, &host);
-    let public =
-        |inner: &str| Reason::ALL.iter().map(|reason| reason.answer()).find(|row| row.inner == inner);
     let report = Report {
+        recorded: None,
         stages,
         decision: if reply.is_none() { "allowed" } else { "denied" },
         reason: reply.as_ref().map(|reply| reply.details),
-        answer: reply.as_ref().map(|reply| Answer {
-            status: reply.status,
-            reason: public(reply.details).map_or(reply.details, |row| row.public),
-        }),
+        answer: reply.as_ref().map(|reply| Answer { status: reply.status, reason: public(reply.details) }),
     };
     match format {
         Format::Human => print(&human(&report))?,
@@ -106,9 +116,16 @@ pub(crate) fn run(command: &ExplainCommand, format: Format) -> Result<Exit, Stop
     Ok(if reply.is_none() { Exit::Fine } else { Exit::Findings })
 }
 
+/// The word that the caller reads for an inner one.
+fn public(inner: &'static str) -> &'static str {
+    let mut rows = Reason::ALL.iter().map(|reason| reason.answer());
+    rows.find(|row| row.inner == inner).map_or(inner, |row| row.public)
+}
+
 /// The compiled configuration. The request then shows the credential that it names.
 fn load(
     command: &ExplainCommand,
+    path: &Path,
     bytes: &[u8],
     environment: &Environment,
     request: &mut Request,
@@ -118,7 +135,7 @@ fn load(
     let value = |name: &str| environment.value_or_stand_in(name);
     let (document, tree) = config::read(bytes, form).map_err(stop)?;
     let compiled = config::load(bytes, form, &value).map_err(stop)?;
-    let place = command.request.display();
+    let place = path.display();
     let key = match (request.principal.take(), request.key.take()) {
         (None, None) => return Ok(compiled),
         (Some(_), Some(_)) => {
@@ -191,6 +208,9 @@ fn human(report: &Report) -> String {
     let stages = &report.stages;
     let mut text = format!("{}\n", stages.request);
     let mut say = |stage: &str, line: &str| text.push_str(&format!("  {stage:<9} {line}\n"));
+    for (stage, line) in report.recorded.iter().flat_map(Recorded::lines) {
+        say(stage, &line);
+    }
     if let Some(profile) = &stages.profile {
         say("profile", profile);
     }
@@ -244,7 +264,7 @@ fn human(report: &Report) -> String {
             format!("denied: {inner}{because}; the caller reads {} {}", answer.status, answer.reason)
         }
         (Some(answer), _) => format!("denied: the caller reads {} {}", answer.status, answer.reason),
-        (None, _) => format!("allowed{because}"),
+        (None, _) => format!("{}{because}", report.decision),
     };
     text.push_str(&format!("=> {verdict}\n"));
     text

@@ -21,9 +21,11 @@ macro_rules! help {
 
 mod audit;
 mod check;
+mod diff;
 mod environment;
 mod explain;
 mod key;
+mod records;
 mod render;
 mod schema;
 mod test;
@@ -44,6 +46,7 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     Check(check::CheckCommand),
+    Diff(diff::DiffCommand),
     Explain(explain::ExplainCommand),
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Audit(command) => return audit::run(command, format),
         Command::Check(command) => check::run(&command, format),
+        Command::Diff(command) => diff::run(&command, format),
         Command::Explain(command) => explain::run(&command, format),
         Command::Key(command) => key::run(command, format),
         Command::Render(command) => render::run(&command, format),

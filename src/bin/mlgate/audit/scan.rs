@@ -26,7 +26,7 @@ const MAX_NAMED: usize = 5;
 
 /// What became of the lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// Lines, blank ones not counted.
     pub(super) lines: u64,
     /// Events that came again and were left out.
@@ -64,7 +64,7 @@ struct Place {
 }
 
 /// One line on a terminal that changes, and nothing elsewhere.
-struct Progress {
+pub(crate) struct Progress {
     on: bool,
     taken: u64,
     total: u64,
@@ -160,7 +160,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Fact<'_>, UnreadableLine> {
 }
 
 /// A file that cannot be read.
-pub(super) fn unreadable_file(path: Option<&PathBuf>, error: &io::Error) -> Stop {
+pub(crate) fn unreadable_file(path: Option<&PathBuf>, error: &io::Error) -> Stop {
     let path = path.map(|path| path.display().to_string()).unwrap_or_default();
     Stop::invalid(path, format_args!("cannot be read: {error}"), "name a log that can be read")
 }
@@ -169,7 +169,7 @@ pub(super) fn unreadable_file(path: Option<&PathBuf>, error: &io::Error) -> Stop
 
 impl Reading {
     /// Counts a line and notes why it is no event.
-    pub(super) fn line<T>(
+    pub(crate) fn line<T>(
         &mut self,
         parsed: Result<T, UnreadableLine>,
         file: usize,
@@ -191,7 +191,7 @@ impl Reading {
     }
 
     /// Tells what was left out, and fails if nothing could be read.
-    pub(super) fn warn(&self) -> Result<(), Stop> {
+    pub(crate) fn warn(&self) -> Result<(), Stop> {
         let mut text = String::new();
         for line in self.unreadable_first.values() {
             text.push_str(&format!("mlgate: unreadable: {line}\n"));
@@ -211,6 +211,11 @@ impl Reading {
             return Err(Stop::failure("the logs", what, "name logs that `mlgate audit collect` wrote"));
         }
         Ok(())
+    }
+
+    /// One that came before.
+    pub(crate) const fn again(&mut self) {
+        self.duplicates = self.duplicates.saturating_add(1);
     }
 
     fn merge(&mut self, other: Self) {
@@ -292,13 +297,13 @@ impl<'a> Blocks<'a> {
 // === impl Progress ===
 
 impl Progress {
-    fn new(paths: &[PathBuf]) -> Self {
+    pub(crate) fn new(paths: &[PathBuf]) -> Self {
         let sizes = paths.iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len());
         let total = sizes.fold(0, u64::saturating_add);
         Self { on: io::stderr().is_terminal(), taken: 0, total, shown: None }
     }
 
-    fn add(&mut self, bytes: usize) {
+    pub(crate) fn add(&mut self, bytes: usize) {
         self.taken = self.taken.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         let percent = self.taken.saturating_mul(100).checked_div(self.total).map(|percent| percent.min(100));
         if self.on && self.shown != percent {
@@ -308,7 +313,7 @@ impl Progress {
         }
     }
 
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         if self.shown.is_some() {
             // as above
             let _ = write!(io::stderr(), "\r\x1b[K");

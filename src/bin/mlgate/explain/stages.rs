@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use mlgate::config::Config;
 use mlgate::credentials;
-use mlgate::filter::profile::Authenticate;
+use mlgate::filter::profile::{Authenticate, Profile};
 use mlgate::filter::refusal::{Reason, Refusal};
 use mlgate::host::Host;
 use mlgate::http::{HeadLimits, RequestHead};
@@ -133,6 +133,19 @@ impl Stages {
         Ok(())
     }
 
+    /// What each policy says.
+    pub(super) fn said(
+        &mut self,
+        config: &Config,
+        profile: &Profile,
+        attributes: &Attributes<'_>,
+        within: bool,
+    ) {
+        let traces = config.policies.explain(&profile.policies, attributes);
+        self.policies = traces.into_iter().map(Policy::from).collect();
+        self.within_scope = Some(within);
+    }
+
     fn decide(
         &mut self,
         request: &Request,
@@ -174,10 +187,8 @@ impl Stages {
             now: Some(host.unix_time()),
             source: head.source,
         };
-        let traces = config.policies.explain(&profile.policies, &attributes);
-        self.policies = traces.into_iter().map(Policy::from).collect();
         let within = identity.scope.allows(resource, action, head.source);
-        self.within_scope = Some(within);
+        self.said(config, profile, &attributes, within);
         let decision = config.policies.decide(&profile.policies, &attributes, within);
         self.because = decision.policies;
         decision.refused.map_or(Ok(()), Err)
@@ -187,7 +198,7 @@ impl Stages {
 // === impl Caller ===
 
 impl Caller {
-    fn of(identity: &Identity, assumed: bool) -> Self {
+    pub(super) fn of(identity: &Identity, assumed: bool) -> Self {
         let credential = &identity.credential;
         Self {
             principal: identity.principal.clone(),
@@ -238,7 +249,7 @@ const fn word(truth: &Truth) -> &'static str {
     }
 }
 
-fn attributes(map: &mlgate::policy::attributes::AttributeMap) -> Json {
+pub(super) fn attributes(map: &mlgate::policy::attributes::AttributeMap) -> Json {
     Json::Object(map.iter().map(|(name, known)| (name.clone(), value(known))).collect::<Map<_, _>>())
 }
 
