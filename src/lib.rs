@@ -23,6 +23,8 @@ pub mod audit;
 pub mod cases;
 pub mod config;
 pub mod credentials;
+#[cfg(feature = "cli")]
+pub mod envoy;
 pub mod filter;
 pub mod host;
 pub mod http;

@@ -38,6 +38,16 @@ pub fn envoy() -> anyhow::Result<PathBuf> {
     })
 }
 
+/// The minor version of [`envoy`]: 40 for Envoy 1.40.0.
+pub fn envoy_minor() -> anyhow::Result<u32> {
+    let output = Command::new(envoy()?).arg("--version").output().context("cannot run envoy --version")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // <path>  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL
+    let version = text.split("version: ").nth(1).and_then(|rest| rest.split('/').nth(1));
+    let minor = version.and_then(|version| version.split('.').nth(1)?.parse().ok());
+    minor.with_context(|| format!("no version in `{}`", text.trim()))
+}
+
 /// `dist/mlgate.wasm`, built now; `MLGATE_WASM` names a ready one.
 pub fn filter_wasm() -> anyhow::Result<PathBuf> {
     once(&FILTER, || {

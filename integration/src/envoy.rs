@@ -14,7 +14,7 @@ use crate::{artifacts, client};
 
 mod bootstrap;
 
-pub use bootstrap::{Cluster, Plugin, Route, VirtualHost};
+pub use bootstrap::{Cluster, Plugin, Route, VirtualHost, for_this_envoy};
 
 /// Describes one Envoy with one HTTP listener (HTTP/1.1 and HTTP/2 without TLS on the same port).
 #[derive(Clone, Debug, Default)]
@@ -180,6 +180,7 @@ impl EnvoyBuilder {
     fn launch(&self, stack: &Stack, folder: &Path, validate: bool) -> anyhow::Result<Process> {
         fs::create_dir_all(folder)?;
         let mut bootstrap = self.bootstrap();
+        bootstrap::for_this_envoy(&mut bootstrap)?;
         if self.updatable {
             let listeners = bootstrap::move_listeners_to_file(&mut bootstrap, &folder.join(LISTENERS));
             publish(folder, LISTENERS, &listeners)?;
@@ -288,8 +289,9 @@ impl Envoy {
         let accepted = self.statistic(ACCEPTED).await?;
         let refused = self.statistic(REFUSED).await?;
         let changed = change(self.builder.clone());
-        let listeners =
-            bootstrap::move_listeners_to_file(&mut changed.bootstrap(), &self.folder.join(LISTENERS));
+        let mut bootstrap = changed.bootstrap();
+        bootstrap::for_this_envoy(&mut bootstrap)?;
+        let listeners = bootstrap::move_listeners_to_file(&mut bootstrap, &self.folder.join(LISTENERS));
         publish(&self.folder, LISTENERS, &listeners)?;
         let start = Instant::now();
         while start.elapsed() < READY_BOUND {

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::Stack;
+use crate::{Stack, envoy};
 
 /// Where the filter stands in a bootstrap of one listener.
 const FILTER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
@@ -28,6 +28,8 @@ pub fn take_out(stack: &Stack, bootstrap: &mut Value) -> anyhow::Result<()> {
 
 /// Pushes the filter of another bootstrap.
 pub fn push(stack: &Stack, bootstrap: &Value) -> anyhow::Result<Box<Path>> {
+    let mut bootstrap = bootstrap.clone();
+    envoy::for_this_envoy(&mut bootstrap)?;
     let filter = bootstrap.pointer(FILTER).context("no filter")?;
     let resource = json!({
         "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use mlgate::cases;
+use mlgate::envoy::CAPABILITIES;
 use serde_json::Value;
 
 use crate::collector::{Collector, text};
@@ -41,6 +42,7 @@ impl Gate {
         let collector = Collector::start(&stack, &secrets.document, &secrets.environment).await?;
         let hold = secrets.document.pointer("/resources/body/peek").and_then(Value::as_str) == Some("hold");
         let mut plugin = Plugin::new("mlgate", artifacts::filter_wasm()?)
+            .capabilities(&CAPABILITIES)
             .configuration(secrets.document.to_string())
             .stop_iteration(hold);
         for (key, value) in &secrets.environment {

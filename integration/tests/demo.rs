@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, bail};
-use mlgate_integration::demo::{Demo, evidence, guide, play, story, table};
-use mlgate_integration::{Stack, artifacts, client};
+use mlgate_integration::demo::{Demo, evidence, guide, play, setup, story, table};
+use mlgate_integration::{Stack, artifacts, client, envoy};
 
 /// The client that callers of OpenAI's API have.
 const OPENAI: &str = "openai==3.54.0";
@@ -101,10 +101,12 @@ async fn faults_of_a_struct_have_their_pointers() -> anyhow::Result<()> {
     let stack = Stack::create("faulty-struct")?;
     artifacts::filter_wasm()?;
     let bootstrap = fs::read_to_string(artifacts::root().join("envoy/envoy.yaml"))?;
-    let faulty = bootstrap.replace("window: 1h", "window: soon").replace("preset: openai", "preset: opened");
+    let faulty = bootstrap
+        .replace("default: [{ limit: 10, window: 1m }]", "default: [{ limit: 10, window: soon }]")
+        .replace("preset: openai", "preset: opened");
     let log = validate(&stack, "faulty", &faulty).await.expect_err("accepted").to_string();
     for fault in
-        ["/limits/0/rates/default/0/window: `soon`", "/resources/rules/0/preset: unknown choice `opened`"]
+        ["/limits/0/rates/default/0/window: `soon`", "/resources/rules/4/preset: unknown choice `opened`"]
     {
         assert!(log.contains(fault), "{log}");
     }
@@ -154,7 +156,9 @@ async fn the_readmes_snippet_fits_into_an_envoy() -> anyhow::Result<()> {
 
 /// Runs `envoy --mode validate` at the root, which configures the filter too.
 async fn validate(stack: &Stack, name: &str, bootstrap: &str) -> anyhow::Result<String> {
-    let path = stack.write(&format!("{name}.yaml"), bootstrap)?;
+    let mut bootstrap = setup::yaml(&stack.write(&format!("{name}.yaml"), bootstrap)?)?;
+    envoy::for_this_envoy(&mut bootstrap)?;
+    let path = stack.write(&format!("{name}.json"), bootstrap.to_string())?;
     let mut command = Command::new(artifacts::envoy()?);
     command.args(["--mode", "validate", "--config-path"]).arg(path).current_dir(artifacts::root());
     for name in ["MLGATE_CHAIN_KEY_1", "MLGATE_DIGEST_KEY_1", "MLGATE_SHARED_KEY_1"] {

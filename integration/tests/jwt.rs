@@ -12,6 +12,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use http::Request;
 use jsonwebtoken::Algorithm;
+use mlgate::envoy::CAPABILITIES;
 use mlgate_integration::collector::Collector;
 use mlgate_integration::{
     Answer, Cluster, Envoy, EnvoyBuilder, ModelServer, Plugin, Route, Stack, artifacts, client,
@@ -125,55 +126,14 @@ impl Scene {
 
 /// Takes the function away by which the proxy checks signatures, and nothing else.
 fn without_signatures(bootstrap: &mut Json) {
-    const FILTER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config";
-    let allowed: serde_json::Map<String, Json> =
-        CAPABILITIES.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
+    const FILTER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config/vm_config";
+    let others = CAPABILITIES.iter().filter(|name| **name != "proxy_call_foreign_function");
+    let allowed: serde_json::Map<String, Json> = others.map(|name| ((*name).to_owned(), json!({}))).collect();
     if let Some(Json::Object(config)) = bootstrap.pointer_mut(FILTER) {
         let restriction = json!({ "allowed_capabilities": allowed });
         config.insert("capability_restriction_config".to_owned(), restriction);
     }
 }
-
-/// What the filter calls and is called by, but for `proxy_call_foreign_function`.
-const CAPABILITIES: [&str; 37] = [
-    "clock_time_get",
-    "environ_get",
-    "environ_sizes_get",
-    "fd_write",
-    "proc_exit",
-    "random_get",
-    "proxy_continue_stream",
-    "proxy_define_metric",
-    "proxy_get_buffer_bytes",
-    "proxy_get_header_map_pairs",
-    "proxy_get_property",
-    "proxy_get_shared_data",
-    "proxy_http_call",
-    "proxy_increment_metric",
-    "proxy_log",
-    "proxy_record_metric",
-    "proxy_remove_header_map_value",
-    "proxy_replace_header_map_value",
-    "proxy_send_local_response",
-    "proxy_set_effective_context",
-    "proxy_set_shared_data",
-    "proxy_set_tick_period_milliseconds",
-    "proxy_on_configure",
-    "proxy_on_context_create",
-    "proxy_on_delete",
-    "proxy_on_done",
-    "proxy_on_http_call_response",
-    "proxy_on_log",
-    "proxy_on_memory_allocate",
-    "proxy_on_request_body",
-    "proxy_on_request_headers",
-    "proxy_on_request_trailers",
-    "proxy_on_response_body",
-    "proxy_on_response_headers",
-    "proxy_on_response_trailers",
-    "proxy_on_tick",
-    "proxy_on_vm_start",
-];
 
 fn text(value: &Json, pointer: &str) -> String {
     value.pointer(pointer).and_then(Json::as_str).unwrap_or_default().to_owned()

@@ -20,7 +20,7 @@ pub struct Keys(Gate);
 /// The document of the demo.
 pub const DOCUMENT: &str = "envoy/config/demo.yaml";
 /// The documented bootstrap.
-const BOOTSTRAP: &str = "envoy/envoy.yaml";
+pub const BOOTSTRAP: &str = "envoy/envoy.yaml";
 
 // === impl Keys ===
 
@@ -101,6 +101,11 @@ pub fn bootstrap(
     let plugin = format!("{manager}/http_filters/0/typed_config/config");
     set(&mut bootstrap, &format!("{plugin}/configuration/value"), document.clone())?;
     set(&mut bootstrap, &format!("{plugin}/vm_config/code/local/filename"), json!(filter))?;
+    set(
+        &mut bootstrap,
+        &format!("{plugin}/vm_config/environment_variables/host_env_keys"),
+        json!(variables(document)),
+    )?;
     for (index, to) in [model, collector].into_iter().enumerate() {
         let endpoint = format!(
             "/static_resources/clusters/{index}/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address"
@@ -108,6 +113,21 @@ pub fn bootstrap(
         set(&mut bootstrap, &endpoint, address(to))?;
     }
     Ok(bootstrap)
+}
+
+/// The environment variables that a document names.
+fn variables(document: &Value) -> Vec<&str> {
+    let mut names: Vec<&str> = match document {
+        Value::Object(members) => {
+            let own = members.get("env").and_then(Value::as_str);
+            own.into_iter().chain(members.values().flat_map(variables)).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(variables).collect(),
+        _ => Vec::new(),
+    };
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// Reads YAML as the command does.

@@ -215,8 +215,8 @@ fn what(keys: &Keys) -> anyhow::Result<Vec<Call>> {
         .denied("resource_unknown"),
         Call::new(
             "user_1, path with two readings",
-            "POST …/x/../y:predict",
-            predict_as("user_1", "/v1/models/x/../y:predict")?,
+            "POST …/x%2Fy:predict",
+            predict_as("user_1", "/v1/models/x%2Fy:predict")?,
         )?
         .refused(400, "path_ambiguous"),
     ])

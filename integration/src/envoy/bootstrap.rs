@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use crate::artifacts;
+
 /// Everything that the bootstrap is made of.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Parts {
@@ -29,6 +31,7 @@ pub struct Plugin {
     failure_policy: &'static str,
     environment: Vec<(String, String)>,
     host_environment: Vec<String>,
+    capabilities: &'static [&'static str],
 }
 
 /// One upstream with one endpoint.
@@ -66,6 +69,7 @@ impl Plugin {
             failure_policy: "FAIL_RELOAD",
             environment: Vec::new(),
             host_environment: Vec::new(),
+            capabilities: &[],
         }
     }
 
@@ -118,6 +122,13 @@ impl Plugin {
         self
     }
 
+    /// All that the VM may ask and be asked; absent means anything.
+    #[must_use]
+    pub fn capabilities(mut self, allowed: &'static [&'static str]) -> Self {
+        self.capabilities = allowed;
+        self
+    }
+
     fn filter(&self) -> Value {
         let variables: Map<String, Value> =
             self.environment.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
@@ -134,6 +145,13 @@ impl Plugin {
                 "environment_variables": {"host_env_keys": self.host_environment, "key_values": variables},
             },
         });
+        if !self.capabilities.is_empty() {
+            let allowed: Map<String, Value> =
+                self.capabilities.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
+            if let Some(vm) = config.get_mut("vm_config") {
+                put(vm, RESTRICTION, json!({"allowed_capabilities": allowed}));
+            }
+        }
         if self.stop_iteration {
             put(&mut config, "allow_on_headers_stop_iteration", json!(true));
         }
@@ -321,7 +339,30 @@ impl Parts {
 
 const HTTP_CONNECTION_MANAGER: &str =
     "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const RESTRICTION: &str = "capability_restriction_config";
 const LOOPBACK: &str = "127.0.0.1";
+
+/// The capability lists where the Envoy under test looks for them: before 1.40 beside the VM's configuration, not in it.
+pub fn for_this_envoy(document: &mut Value) -> anyhow::Result<()> {
+    if artifacts::envoy_minor()? < 40 {
+        lists_beside(document);
+    }
+    Ok(())
+}
+
+fn lists_beside(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            let vm = members.get_mut("vm_config").and_then(Value::as_object_mut);
+            if let Some(list) = vm.and_then(|vm| vm.remove(RESTRICTION)) {
+                members.insert(RESTRICTION.to_owned(), list);
+            }
+            members.values_mut().for_each(lists_beside);
+        }
+        Value::Array(items) => items.iter_mut().for_each(lists_beside),
+        _ => {}
+    }
+}
 
 /// Takes the listeners out of the bootstrap, leaves the watched file's name there, and gives the file's content.
 pub(super) fn move_listeners_to_file(bootstrap: &mut Value, file: &Path) -> Value {
