@@ -6,13 +6,16 @@
 //! |---|---|
 //! | [`candidate`] | what does this configuration say of a caller, a resource and an action? |
 //! | [`suite`] | which combinations should be allowed? [`grid`]: are they, and nothing else? |
+//! | [`coverage`], [`mutants`] | what of the policies do these tables really try? |
 //! | [`record`], [`replay`] | what would it have said of what was recorded? |
 //! | [`diff`] | what flips between two of them? |
 //! | [`partial`] | what, where not everything is known? |
 
 pub mod candidate;
+pub mod coverage;
 pub mod diff;
 pub mod grid;
+pub mod mutants;
 pub mod partial;
 pub mod record;
 pub mod replay;

@@ -30,7 +30,7 @@ fn suite(name: &str, allow: &str) -> String {
 }
 
 #[test]
-fn the_suites_of_the_examples_pass() {
+fn the_suites_of_the_examples_cover_every_clause_and_leave_no_mutant_alive() {
     let mut ran = 0;
     for entry in std::fs::read_dir(Path::new(ROOT).join("envoy/suites")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -38,11 +38,65 @@ fn the_suites_of_the_examples_pass() {
             continue;
         }
         let (config, suite) = (format!("envoy/config/{name}"), format!("envoy/suites/{name}"));
-        let output = mlgate(&["test", &config, &suite], "");
+        let equivalent = suite.replace(".yaml", ".equivalent.yaml");
+        let mut arguments = vec!["test", &config, &suite, "--min-coverage", "100", "--mutants"];
+        if Path::new(ROOT).join(&equivalent).exists() {
+            arguments.extend(["--equivalent", &equivalent]);
+        }
+        let output = mlgate(&arguments, "");
         assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
         ran += 1;
     }
     assert!(ran >= 3, "{ran} suites");
+}
+
+#[test]
+fn a_clause_that_no_case_tries_is_named_with_its_line() {
+    let thin = suite("thin.yaml", "{ admin: { model: \"*\" }, viewer: { model: [read] } }");
+    let output = mlgate(&["test", CONFIG, &thin, "--min-coverage", "100"], "");
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(
+        shown.contains(
+            "envoy/config/small.yaml:38: role:developer: has the role `developer` was never true\n"
+        ),
+        "{shown}"
+    );
+    assert!(shown.contains("role:developer: action \"explain\" was never asked\n"), "{shown}");
+    assert_eq!(mlgate(&["test", CONFIG, &thin, "--min-coverage", "20"], "").status.code(), Some(0));
+    assert_eq!(mlgate(&["test", CONFIG, &thin, "--min-coverage", "101"], "").status.code(), Some(3));
+}
+
+#[test]
+fn a_mutant_that_no_case_notices_survives_unless_it_is_listed_with_a_reason() {
+    let thin = suite("survivors.yaml", "{ admin: { model: \"*\" }, viewer: { model: [read] } }");
+    let output = mlgate(&["test", CONFIG, &thin, "--mutants", "--format", "json"], "");
+    assert_eq!(output.status.code(), Some(1));
+    let report: Json = serde_json::from_slice(&output.stdout).unwrap();
+    let survivors = report["mutants"]["survivors"].as_array().unwrap();
+    let names: Vec<&str> = survivors.iter().map(|one| one["what"].as_str().unwrap()).collect();
+    assert!(names.contains(&"role:developer: permissions: without `predict`"), "{names:?}");
+    assert!(survivors.iter().all(|one| one["line"].is_u64()), "{survivors:?}");
+    let mut list = String::from("equivalent:\n");
+    names
+        .iter()
+        .for_each(|name| list.push_str(&format!("  - {{ mutant: \"{name}\", because: nobody has it }}\n")));
+    let run = |list: &str| {
+        let path = file("survivors.equivalent.yaml", list);
+        mlgate(&["test", CONFIG, &thin, "--mutants", "--equivalent", path.to_str().unwrap()], "")
+    };
+    let output = run(&list);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let output = run(&format!(
+        "{list}  - {{ mutant: \"role:viewer: permissions: without `read`\", because: guessed }}\n"
+    ));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stdout).contains("listed as equivalent, and no survivor: role:viewer"),
+        "{}",
+        text(&output.stdout)
+    );
+    assert_eq!(run("equivalent: [{ mutant: x }]\n").status.code(), Some(3));
 }
 
 #[test]

@@ -152,19 +152,9 @@ impl Candidate {
         self.config.profiles.list.iter().map(|profile| profile.name.as_str())
     }
 
-    /// What the gate says once it knows the caller; in the order of `filter::transaction`.
+    /// What the gate says once it knows the caller.
     pub fn decide(&self, profile: &Profile, question: &Question<'_>) -> Answer {
-        if !profile.authorize {
-            return Answer::default();
-        }
-        if !question.listed {
-            return Answer { refused: Some(Reason::ResourceUnknown), policies: Vec::new() };
-        }
-        let within = question.principal.scope.allows(question.resource, question.action, question.source);
-        let attributes = question.attributes();
-        let Decision { refused, policies, .. } =
-            self.config.policies.decide(&profile.policies, &attributes, within);
-        Answer { refused, policies }
+        question.ask(&self.config, profile)
     }
 }
 
@@ -175,6 +165,20 @@ impl<'a> Question<'a> {
     pub const fn attributes(&self) -> Attributes<'a> {
         let Self { principal, resource, action, environment, now, source, .. } = *self;
         Attributes { principal, resource, action, environment, now, source }
+    }
+
+    /// What a configuration says; in the order of `filter::transaction`.
+    pub fn ask(&self, config: &Config, profile: &Profile) -> Answer {
+        if !profile.authorize {
+            return Answer::default();
+        }
+        if !self.listed {
+            return Answer { refused: Some(Reason::ResourceUnknown), policies: Vec::new() };
+        }
+        let within = self.principal.scope.allows(self.resource, self.action, self.source);
+        let Decision { refused, policies, .. } =
+            config.policies.decide(&profile.policies, &self.attributes(), within);
+        Answer { refused, policies }
     }
 }
 

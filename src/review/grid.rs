@@ -1,6 +1,9 @@
 //! A [`Suite`]'s tables become what the gate says in each cell, and which cells are otherwise than expected.
 
-use super::candidate::{Answer, Candidate, Question};
+use crate::config::Config;
+use crate::filter::refusal::Reason;
+
+use super::candidate::{Answer, Question};
 use super::suite::{Expected, Row, Suite, Table};
 
 /// One cell of a table.
@@ -53,11 +56,12 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// What the gate says. A profile that does not exist lets nobody in.
-    pub fn answer(&self, candidate: &Candidate) -> Answer {
-        candidate.profile(&self.row.profile).map_or_else(
-            || Answer { refused: Some(crate::filter::refusal::Reason::ProfileUnknown), ..Answer::default() },
-            |profile| candidate.decide(profile, &self.question()),
+    /// What a configuration says. A profile that does not exist lets nobody in.
+    pub fn answer(&self, config: &Config) -> Answer {
+        let profile = config.profiles.list.iter().find(|profile| profile.name == self.row.profile);
+        profile.map_or_else(
+            || Answer { refused: Some(Reason::ProfileUnknown), ..Answer::default() },
+            |profile| self.question().ask(config, profile),
         )
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use mlgate::config::faults::Faults;
 use mlgate::review::Candidate;
 use mlgate::review::candidate::Answer;
 use mlgate::review::grid::Cell;
@@ -14,13 +15,20 @@ use crate::{Exit, Format, Stop, format_of, open, print, print_json, read_file};
 
 mod grid;
 mod junit;
+mod thorough;
+
+use thorough::{Coverage, Mutants};
 
 /// Test a configuration with tables of who may do what: what a table does not list as allowed is expected to be denied
 ///
 /// A file of tables names `principals` (consumers of the configuration, or callers written out with `roles` and
 /// `attributes`), `resources` (`type` and `id`), `actions`, and `tables`, each of which lists under `allow` what is allowed:
 /// principal, then resource, then actions. Every other combination is a case too. `because` holds reasons and policies of
-/// single cells. A folder stands for its files `*.yaml`, `*.yml` and `*.json`.
+/// single cells. A folder stands for its files `*.yaml`, `*.yml` and `*.json`, but for `*.equivalent.*`.
+///
+/// A clause is covered when the cases saw it hold and not hold, a clause of a permission for callers who have the role.
+/// `--mutants` changes one small thing of the policies at a time (an operator or effect is flipped; a clause, block, value,
+/// permission or policy taken out) and asks all cases again: a mutant that none of them notices survives.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct TestCommand {
@@ -32,6 +40,15 @@ pub(crate) struct TestCommand {
     /// Also write the result as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Fail where less than this part of the clauses is seen true and false, of a hundred
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    min_coverage: Option<u8>,
+    /// Fail where a mutant of the policies survives
+    #[arg(long)]
+    mutants: bool,
+    /// Mutants that decide as the original does, each with the reason why: `equivalent: [{ mutant: …, because: … }]`
+    #[arg(long, value_name = "FILE", requires = "mutants")]
+    equivalent: Option<PathBuf>,
     /// Take environment variables from a file of lines `NAME=value` instead of the command's own
     #[arg(long, value_name = "FILE")]
     env: Option<PathBuf>,
@@ -40,9 +57,10 @@ pub(crate) struct TestCommand {
 const HELP: &str = concat!(
     "Examples:\n",
     "  mlgate test envoy/config/medium.yaml envoy/suites/medium.yaml
-  mlgate test gate.yaml suites/ --junit results.xml
+  mlgate test gate.yaml suites/ --junit results.xml --min-coverage 100
+  mlgate test gate.yaml suites/ --mutants --equivalent suites/gate.equivalent.yaml
 
-Exit codes: 0 as expected, 1 a case failed, 3 invalid input"
+Exit codes: 0 as expected, 1 a case failed, too little is covered or a mutant survives, 3 invalid input"
 );
 
 /// One file and what it expects.
@@ -60,6 +78,9 @@ struct Report {
     /// Combinations that were asked.
     cases: usize,
     failed: Vec<Failure>,
+    coverage: Coverage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mutants: Option<Mutants>,
 }
 
 #[derive(Serialize)]
@@ -94,6 +115,8 @@ pub(crate) fn run(command: &TestCommand, format: Format) -> Result<Exit, Stop> {
         files: Vec::new(),
         cases: 0,
         failed: Vec::new(),
+        coverage: thorough::cover(&candidate, &files),
+        mutants: None,
     };
     let mut grids = String::new();
     let mut junit = junit::Writer::new(&report.config);
@@ -102,7 +125,7 @@ pub(crate) fn run(command: &TestCommand, format: Format) -> Result<Exit, Stop> {
         junit.suite(&file.name);
         for table in &file.suite.tables {
             let answers: Vec<(Cell<'_>, Answer)> =
-                table.each().map(|cell| (cell, cell.answer(&candidate))).collect();
+                table.each().map(|cell| (cell, cell.answer(&candidate.config))).collect();
             grids.push_str(&grid::draw(&file.name, table, &answers));
             for (cell, answer) in &answers {
                 let failure =
@@ -115,16 +138,23 @@ pub(crate) fn run(command: &TestCommand, format: Format) -> Result<Exit, Stop> {
         report.cases = report.cases.saturating_add(cases);
         report.files.push(FileReport { file: file.name.clone(), cases, failed });
     }
+    // a mutant is told by the case that it breaks, so that all must hold first
+    if command.mutants && report.failed.is_empty() {
+        let equivalent = command.equivalent.as_deref();
+        report.mutants = Some(thorough::mutate(&candidate, &files, equivalent, &environment)?);
+    }
     if let Some(path) = &command.junit {
         std::fs::write(path, junit.finish()).map_err(|error| {
             Stop::failure(path.display(), format_args!("cannot be written: {error}"), "name another file")
         })?;
     }
     match format {
-        Format::Human => print(&format!("{grids}{}", human(&report)))?,
+        Format::Human => print(&format!("{grids}{}", human(&report, command.min_coverage)))?,
         Format::Json => print_json(&report)?,
     }
-    Ok(if report.failed.is_empty() { Exit::Fine } else { Exit::Failure })
+    let covered = command.min_coverage.is_none_or(|least| report.coverage.percent >= least);
+    let dead = report.mutants.as_ref().is_none_or(Mutants::are_dead);
+    Ok(if report.failed.is_empty() && covered && dead { Exit::Fine } else { Exit::Failure })
 }
 
 /// Reads every file of tables; the folders' in the order of their names.
@@ -137,14 +167,17 @@ fn files(paths: &[PathBuf], candidate: &Candidate) -> Result<Vec<File>, Stop> {
     let mut files = Vec::new();
     for path in names {
         let bytes = read_file(&path)?;
-        let suite = Suite::read(&bytes, format_of(&path), candidate, room).map_err(|faults| {
-            let lines = faults.into_vec().iter().map(ToString::to_string).collect::<Vec<_>>();
-            Stop::invalid(path.display(), lines.join("; "), "see `mlgate test --help`")
-        })?;
+        let suite = Suite::read(&bytes, format_of(&path), candidate, room)
+            .map_err(|faults| Stop::invalid(path.display(), lines(faults), "see `mlgate test --help`"))?;
         room = room.saturating_sub(suite.cells());
         files.push(File { name: path.display().to_string(), suite });
     }
     Ok(files)
+}
+
+/// All faults on one line.
+fn lines(faults: Faults) -> String {
+    faults.into_vec().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn below(folder: &Path, names: &mut Vec<PathBuf>) -> Result<(), Stop> {
@@ -159,7 +192,8 @@ fn below(folder: &Path, names: &mut Vec<PathBuf>) -> Result<(), Stop> {
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let is_table = path.extension().and_then(|extension| extension.to_str());
-        if path.is_file() && matches!(is_table, Some("yaml" | "yml" | "json")) {
+        let is_list = path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with(EQUIVALENT));
+        if path.is_file() && !is_list && matches!(is_table, Some("yaml" | "yml" | "json")) {
             found.push(path);
         }
     }
@@ -174,6 +208,9 @@ fn below(folder: &Path, names: &mut Vec<PathBuf>) -> Result<(), Stop> {
     names.append(&mut found);
     Ok(())
 }
+
+/// How names of lists of equivalent mutants end, without the extension.
+const EQUIVALENT: &str = ".equivalent";
 
 // === impl Failure ===
 
@@ -203,7 +240,7 @@ impl std::fmt::Display for Failure {
     }
 }
 
-fn human(report: &Report) -> String {
+fn human(report: &Report, least: Option<u8>) -> String {
     let mut text = String::new();
     for failure in &report.failed {
         text.push_str(&format!("{failure}\n"));
@@ -212,6 +249,12 @@ fn human(report: &Report) -> String {
         0 => String::from("as expected"),
         failed => format!("{failed} otherwise than expected"),
     };
+    text.push_str(
+        &report.coverage.human(&report.config, least.is_some_and(|least| report.coverage.percent < least)),
+    );
+    if let Some(mutants) = &report.mutants {
+        text.push_str(&mutants.human(&report.config));
+    }
     text.push_str(&format!("{}: {} cases, {failed}\n", report.config, report.cases));
     text
 }
