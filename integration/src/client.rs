@@ -54,6 +54,22 @@ impl Answer {
         let trailers = self.trailers.as_ref().and_then(|trailers| trailers.get("grpc-status"));
         trailers.or_else(|| self.headers.get("grpc-status"))?.to_str().ok()?.parse().ok()
     }
+
+    /// Why mlgate refused: of a problem document, or of a gRPC message.
+    pub fn reason(&self) -> Option<String> {
+        if self.grpc_status().is_some_and(|status| status != 0) {
+            let message = self.header("grpc-message")?;
+            return message.split(':').next().map(str::to_owned);
+        }
+        let problem = self.header("content-type").is_some_and(|kind| kind == "application/problem+json");
+        let body: serde_json::Value = problem.then(|| self.json().ok()).flatten()?;
+        Some(body.get("reason")?.as_str()?.to_owned())
+    }
+
+    /// Envoy closes where it answers before it has read the whole request.
+    pub fn closes(&self) -> bool {
+        self.header("connection").is_some_and(|value| value == "close")
+    }
 }
 
 /// How long a caller waits for an answer before it is a failure.

@@ -222,6 +222,11 @@ impl Envoy {
         &mut self.process
     }
 
+    /// The memory that Envoy holds, in bytes.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        self.process.resident_bytes()
+    }
+
     /// Everything that Envoy and the plugins have logged.
     pub fn log(&self) -> anyhow::Result<String> {
         self.process.log()

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use mlgate::cases;
 use mlgate::envoy::CAPABILITIES;
 use serde_json::Value;
 
 use crate::collector::{Collector, text};
-use crate::{Cluster, Envoy, EnvoyBuilder, Plugin, Route, Stack, artifacts};
+use crate::{Cluster, Envoy, EnvoyBuilder, Plugin, Route, Stack, artifacts, filter_file};
 
 /// A running gate.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Gate {
     pub collector: Collector,
     /// The proxy.
     pub envoy: Envoy,
+    /// With the filter in it, where that is a watched file.
+    watched: Option<Value>,
 }
 
 /// Workers of every gate: what is shared between them must be shared right.
@@ -38,6 +40,28 @@ impl Gate {
         upstream: Cluster,
         routes: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder,
     ) -> anyhow::Result<Self> {
+        let (stack, collector, builder) = Self::prepare(name, &secrets, upstream).await?;
+        let envoy = routes(builder).route(Route::prefix("/", "model")).start(&stack).await?;
+        Ok(Self { stack, secrets, collector, envoy, watched: None })
+    }
+
+    /// Starts a gate whose filter is a file that Envoy watches: [`Self::push`] gives it another document.
+    pub async fn watched(name: &str, secrets: cases::Gate, upstream: SocketAddr) -> anyhow::Result<Self> {
+        let upstream = Cluster::http1("model", upstream);
+        let (stack, collector, builder) = Self::prepare(name, &secrets, upstream).await?;
+        let whole = builder.route(Route::prefix("/", "model")).bootstrap();
+        let mut bootstrap = whole.clone();
+        filter_file::take_out(&stack, &mut bootstrap)?;
+        let envoy = EnvoyBuilder::new().concurrency(u32::try_from(WORKERS)?).whole(bootstrap);
+        let envoy = envoy.start(&stack).await?;
+        Ok(Self { stack, secrets, collector, envoy, watched: Some(whole) })
+    }
+
+    async fn prepare(
+        name: &str,
+        secrets: &cases::Gate,
+        upstream: Cluster,
+    ) -> anyhow::Result<(Stack, Collector, EnvoyBuilder)> {
         let stack = Stack::create(name)?;
         let collector = Collector::start(&stack, &secrets.document, &secrets.environment).await?;
         let hold = secrets.document.pointer("/resources/body/peek").and_then(Value::as_str) == Some("hold");
@@ -53,8 +77,24 @@ impl Gate {
             .plugin(plugin)
             .cluster(upstream)
             .cluster(Cluster::http1("audit", collector.address()));
-        let envoy = routes(builder).route(Route::prefix("/", "model")).start(&stack).await?;
-        Ok(Self { stack, secrets, collector, envoy })
+        Ok((stack, collector, builder))
+    }
+
+    /// Pushes another document to a [watched](Self::watched) gate, without waiting for what becomes of it.
+    pub fn push(&self, document: &Value) -> anyhow::Result<()> {
+        filter_file::push(&self.stack, &self.with(document)?)?;
+        Ok(())
+    }
+
+    /// Pushes it and says whether Envoy took it or refused it.
+    pub async fn update(&self, document: &Value) -> anyhow::Result<bool> {
+        filter_file::update(&self.envoy, &self.stack, &self.with(document)?).await
+    }
+
+    fn with(&self, document: &Value) -> anyhow::Result<Value> {
+        let mut bootstrap = self.watched.clone().context("this gate was not started `watched`")?;
+        filter_file::configure(&mut bootstrap, document)?;
+        Ok(bootstrap)
     }
 
     /// Starts a gate with a document as YAML text, before an upstream in HTTP/1.

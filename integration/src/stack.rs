@@ -100,6 +100,14 @@ impl Process {
         &self.log
     }
 
+    /// The memory that it holds, in bytes.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kibibytes.saturating_mul(1024))
+    }
+
     /// Everything it has written so far.
     pub fn log(&self) -> anyhow::Result<String> {
         let bytes = fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;

@@ -11,19 +11,18 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use self::batch::{Batch, Flight, MAX_BATCH_EVENTS, Reply};
-use crate::audit::chain::{Chain, Signer, hex};
+use crate::audit::chain::{Chain, Signer};
 use crate::audit::event::{
     AccessEvent, AuditEvent, ConfigEvent, Draft, GapEvent, GapReason, OpenEvent, Revision, Status,
 };
 use crate::audit::queue::{Full, Next, Queue, QueueSettings, RefusalKey, Reservation, Worth};
 use crate::audit::spec::OnFullSpec;
-use crate::host::{Callout, CalloutId, Host, HostError, Level, Version};
+use crate::host::{Callout, CalloutId, Host, Level};
 use crate::time::Monotonic;
 
 pub mod batch;
+mod last_chain;
 
 /// An idle chain says that it lives.
 pub const HEARTBEAT: Duration = Duration::from_secs(60);
@@ -42,12 +41,6 @@ pub const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Permanent refusals of one batch before it is given up.
 pub const MAX_REFUSED: u32 = 20;
-
-/// Tries to enter the chain into shared data.
-const MAX_CONFLICTS: u32 = 8;
-
-/// First byte of a shared value.
-const LAYOUT: u8 = 1;
 
 /// What one trail is for.
 #[derive(Clone, Debug)]
@@ -138,7 +131,7 @@ impl Trail {
             return;
         }
         let chain = Chain::new(&self.settings.gate, nonce);
-        let prev_chain = self.exchange_last_chain(chain.id(), host);
+        let prev_chain = last_chain::exchange(&self.settings, chain.id(), host);
         self.chain = Some(chain);
         self.quiet_since = host.monotonic();
         let open = OpenEvent {
@@ -151,6 +144,11 @@ impl Trail {
         if self.settings.revision.is_some() {
             self.push_config(None, host);
         }
+    }
+
+    /// The configuration that took effect last.
+    pub fn policy_revision(&self) -> &str {
+        &self.settings.policy_revision
     }
 
     /// A configuration that [fits](Self::fits) takes effect.
@@ -328,31 +326,6 @@ impl Trail {
             revision: self.settings.revision.clone(),
         };
         self.queue.push_control(AuditEvent::Config(config).draft(&self.settings.gate));
-    }
-
-    /// Enters the new chain into shared data and gives the one that stood there, so that a chain that is missing
-    /// altogether leaves a dangling name. Best effort: a chain without predecessor is a chain all the same.
-    fn exchange_last_chain(&self, id: &str, host: &dyn Host) -> Option<String> {
-        let collector = Sha256::digest(format!("{}\0{}", self.settings.cluster, self.settings.path));
-        let key = format!("mlgate/1/{}/chain/{}", self.settings.gate, hex(&collector));
-        let value = [&[LAYOUT], id.as_bytes()].concat();
-        for _ in 0..MAX_CONFLICTS {
-            let known = host.shared(&key).ok()?;
-            let version = known.as_ref().map_or(Version::Absent, |known| known.version);
-            match host.compare_and_set(&key, &value, version) {
-                Ok(()) => {
-                    let known = known?;
-                    let (layout, id) = known.value.split_first()?;
-                    let id = std::str::from_utf8(id).ok()?;
-                    let ours = id.strip_prefix(&self.settings.gate)?.strip_prefix('/')?;
-                    let nonce = ours.len() == 32 && ours.bytes().all(|byte| byte.is_ascii_hexdigit());
-                    return (*layout == LAYOUT && nonce).then(|| id.to_owned());
-                }
-                Err(HostError::Conflict) => {}
-                Err(_) => return None,
-            }
-        }
-        None
     }
 
     /// Starts every callout that may start now.

@@ -30,11 +30,10 @@ pub(super) struct Shared {
     waiters: RefCell<BTreeMap<u32, Weak<RefCell<Transaction>>>>,
 }
 
-/// Trails of this VM: a new root goes on with the old one's, since both live in one VM.
-type Trails = Vec<Weak<RefCell<Trail>>>;
-
 thread_local! {
-    static TRAILS: RefCell<Trails> = const { RefCell::new(Vec::new()) };
+    /// Of each root of this VM that has a configuration, in the order in which they got it: a new root goes on with the
+    /// trail of those before it.
+    static WORKERS: RefCell<Vec<Rc<Worker>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Milliseconds between looks at those that wait.
@@ -113,11 +112,16 @@ impl Context for Root {
     fn on_done(&mut self) -> bool {
         if let Some(worker) = self.worker.take() {
             worker.metrics.config(&worker.config.revision, false, &ProxyHost);
-            // Each configuration has one worker, which its streams share: the last of them closes the trail.
-            if Rc::strong_count(&worker.trail) <= 1 {
-                worker.trail.borrow_mut().close(&ProxyHost);
-            } else {
-                worker.trail.borrow_mut().hand_over(&ProxyHost);
+            let mut trail = worker.trail.borrow_mut();
+            match heir(&worker) {
+                None => trail.close(&ProxyHost),
+                Some(heir) => {
+                    // The proxy takes a root that it still has when its configuration comes back, and says nothing of it.
+                    if trail.policy_revision() == worker.config.revision {
+                        trail.config_changed(heir.config.trail_settings(), &ProxyHost);
+                    }
+                    trail.hand_over(&ProxyHost);
+                }
             }
         }
         true
@@ -136,7 +140,11 @@ impl RootContext for Root {
                     // The root before this one may leave something behind, and no request need come.
                     self.shared.deliver_soon();
                 }
-                self.worker = Some(Rc::new(Worker::new(config, trail)));
+                let worker = Rc::new(Worker::new(config, trail));
+                WORKERS.with_borrow_mut(|workers| workers.push(Rc::clone(&worker)));
+                if let Some(before) = self.worker.replace(worker) {
+                    heir(&before);
+                }
                 true
             }
             Err(faults) => {
@@ -210,15 +218,22 @@ fn environment(name: &str) -> Option<String> {
 /// The trail of this gate and collector in this VM, and whether another root has it too; else a new one.
 fn trail_of(config: &config::Config) -> (Rc<RefCell<Trail>>, bool) {
     let settings = config.trail_settings();
-    TRAILS.with_borrow_mut(|trails| {
-        trails.retain(|trail| trail.strong_count() > 0);
-        let known = trails.iter().filter_map(Weak::upgrade).find(|trail| trail.borrow().fits(&settings));
-        if let Some(trail) = known {
-            trail.borrow_mut().config_changed(settings, &ProxyHost);
-            return (trail, true);
+    WORKERS.with_borrow(|workers| {
+        let mut trails = workers.iter().map(|worker| &worker.trail);
+        match trails.find(|trail| trail.borrow().fits(&settings)) {
+            Some(known) => {
+                known.borrow_mut().config_changed(settings, &ProxyHost);
+                (Rc::clone(known), true)
+            }
+            None => (Rc::new(RefCell::new(Trail::new(settings))), false),
         }
-        let trail = Rc::new(RefCell::new(Trail::new(settings)));
-        trails.push(Rc::downgrade(&trail));
-        (trail, false)
+    })
+}
+
+/// Takes a worker off the list, and gives the one that was configured last of those that stay with its trail.
+fn heir(leaving: &Rc<Worker>) -> Option<Rc<Worker>> {
+    WORKERS.with_borrow_mut(|workers| {
+        workers.retain(|known| !Rc::ptr_eq(known, leaving));
+        workers.iter().rfind(|known| Rc::ptr_eq(&known.trail, &leaving.trail)).map(Rc::clone)
     })
 }

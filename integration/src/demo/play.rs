@@ -102,7 +102,7 @@ async fn burst(address: SocketAddr, call: &Call, count: usize) -> anyhow::Result
             let mut answers = Vec::with_capacity(share);
             for _ in 0..share {
                 let answer = connection.call(request.clone()).await?;
-                if closes(&answer) {
+                if answer.closes() {
                     connection = Http1::connect(address).await?;
                 }
                 answers.push(answer);
@@ -117,11 +117,6 @@ async fn burst(address: SocketAddr, call: &Call, count: usize) -> anyhow::Result
     Ok(answers)
 }
 
-/// Envoy closes where it answers before it has read the whole request.
-pub(crate) fn closes(answer: &Answer) -> bool {
-    answer.header("connection").is_some_and(|value| value == "close")
-}
-
 /// What callers read: each status and reason with how often it came.
 fn told(answers: &[Answer]) -> (Counted, Counted) {
     let (mut statuses, mut reasons) = (Counted::new(), Counted::new());
@@ -131,22 +126,11 @@ fn told(answers: &[Answer]) -> (Counted, Counted) {
             None => answer.status.to_string(),
         };
         count(&mut statuses, status);
-        if let Some(reason) = reason(answer) {
+        if let Some(reason) = answer.reason() {
             count(&mut reasons, reason);
         }
     }
     (statuses, reasons)
-}
-
-/// The reason of a problem document or a gRPC message.
-pub(crate) fn reason(answer: &Answer) -> Option<String> {
-    if answer.grpc_status().is_some_and(|status| status != 0) {
-        let message = answer.header("grpc-message")?;
-        return message.split(':').next().map(str::to_owned);
-    }
-    let problem = answer.header("content-type").is_some_and(|kind| kind == "application/problem+json");
-    let body: Value = problem.then(|| answer.json().ok()).flatten()?;
-    body.get("reason").and_then(Value::as_str).map(str::to_owned)
 }
 
 /// What must come of a call: statuses, reasons the caller reads, words of the audit events.

@@ -106,10 +106,10 @@ async fn one(
     };
     let answer = connection.call(request).await?;
     let (at, took) = (start.elapsed(), sent.elapsed());
-    if !play::closes(&answer) {
+    if !answer.closes() {
         idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
-    Ok(Outcome { status: answer.status, reason: play::reason(&answer), at, took })
+    Ok(Outcome { status: answer.status, reason: answer.reason(), at, took })
 }
 
 // === impl Outcomes ===

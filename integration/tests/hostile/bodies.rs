@@ -114,10 +114,9 @@ pub(super) async fn drip(gate: &Gate) -> anyhow::Result<Duration> {
 }
 
 /// A hundred megabytes: announced, in chunks without end, and where no rule looks into the body.
-pub(super) async fn large(gate: &mut Gate, model: &ModelServer) -> anyhow::Result<()> {
+pub(super) async fn large(gate: &Gate, model: &ModelServer) -> anyhow::Result<()> {
     const LARGE: usize = 100 << 20;
-    let pid = gate.envoy.process().pid();
-    let before = resident(pid)?;
+    let before = gate.envoy.resident_bytes()?;
     let piece = vec![b'x'; 1 << 20];
     let pieces = vec![piece.clone(); LARGE >> 20];
     for http in [1, 2] {
@@ -148,7 +147,7 @@ pub(super) async fn large(gate: &mut Gate, model: &ModelServer) -> anyhow::Resul
         );
         println!("100 MB to the model over HTTP/{http}: 200 after {:?}", start.elapsed());
     }
-    let after = resident(pid)?;
+    let after = gate.envoy.resident_bytes()?;
     println!(
         "resident memory of Envoy: {} MiB before, {} MiB after 500 MB of bodies",
         before >> 20,
@@ -156,11 +155,4 @@ pub(super) async fn large(gate: &mut Gate, model: &ModelServer) -> anyhow::Resul
     );
     ensure!(after < before + (100 << 20), "bodies stay in memory");
     Ok(())
-}
-
-fn resident(pid: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kilobytes << 10)
 }

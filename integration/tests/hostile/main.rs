@@ -34,7 +34,7 @@ const CHAT: &str = "/v1/chat/completions";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_requests_cost_no_vm() -> anyhow::Result<()> {
     let model = ModelServer::start().await?;
-    let mut gate = Gate::simple("hostile", &document("hostile", "{ wait: 1s }"), model.address()).await?;
+    let gate = Gate::simple("hostile", &document("hostile", "{ wait: 1s }"), model.address()).await?;
     let before = chains(&gate).await?;
     println!("{} heads", heads::heads(&gate).await.context("heads")?);
     is_unharmed(&gate, &before).await.context("after heads")?;
@@ -46,7 +46,7 @@ async fn hostile_requests_cost_no_vm() -> anyhow::Result<()> {
     println!("a body without end is answered 408 after {:?}", bodies::drip(&gate).await.context("drip")?);
     println!("{} oddities of HTTP/2", frames::frames(&gate).await.context("frames")?);
     is_unharmed(&gate, &before).await.context("after frames")?;
-    bodies::large(&mut gate, &model).await.context("large bodies")?;
+    bodies::large(&gate, &model).await.context("large bodies")?;
     is_unharmed(&gate, &before).await.context("after large bodies")
 }
 

@@ -1,6 +1,10 @@
+use sha2::{Digest, Sha256};
+
 use super::*;
 use crate::audit::canonical::Tree;
+use crate::audit::chain::hex;
 use crate::host::fake::FakeHost;
+use crate::host::{HostError, Version};
 use crate::time::UnixTime;
 
 fn settings(max_events: usize) -> TrailSettings {
