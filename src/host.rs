@@ -29,8 +29,8 @@ pub trait Host {
     fn dispatch(&self, callout: &Callout) -> Result<CalloutId, HostError>;
     /// Defines a metric once; the same name again gives the same counter.
     fn define_metric(&self, kind: MetricKind, name: &str) -> Result<MetricId, HostError>;
-    /// Adds to a counter.
-    fn add(&self, metric: MetricId, by: u64);
+    /// Adds to a counter, or to a gauge that all workers share; what is negative is taken off.
+    fn add(&self, metric: MetricId, by: i64);
     /// Sets a gauge or records into a histogram.
     fn record(&self, metric: MetricId, value: u64);
     /// Whether a signature is right. A host may know no such function.

@@ -90,7 +90,7 @@ impl Host for SharedHost {
     fn define_metric(&self, _: MetricKind, _: &str) -> Result<MetricId, HostError> {
         Err(HostError::NotFound)
     }
-    fn add(&self, _: MetricId, _: u64) {}
+    fn add(&self, _: MetricId, _: i64) {}
     fn record(&self, _: MetricId, _: u64) {}
     fn log(&self, _: Level, _: &str) {}
 }

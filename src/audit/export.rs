@@ -82,6 +82,7 @@ pub struct Trail {
     degraded: bool,
     given_up: u64,
     told_dropped: u64,
+    told_queued: u64,
 }
 
 // === impl TrailSettings ===
@@ -110,6 +111,7 @@ impl Trail {
             degraded: false,
             given_up: 0,
             told_dropped: 0,
+            told_queued: 0,
         }
     }
 
@@ -286,6 +288,14 @@ impl Trail {
     /// Whether nothing waits and nothing is on its way.
     pub fn idle(&self) -> bool {
         self.queue.is_empty() && self.batches.is_empty()
+    }
+
+    /// How [queued events](Self::queued_events) changed since this was asked last: each worker adds its own to what all
+    /// have. A trail that closes has none to wait for.
+    pub fn take_queued(&mut self) -> i64 {
+        let now = if self.closing { 0 } else { self.queued_events() };
+        let before = std::mem::replace(&mut self.told_queued, now);
+        now.checked_signed_diff(before).unwrap_or(0)
     }
 
     /// Events that no collector has acknowledged: `mlgate_audit_queue_events`.

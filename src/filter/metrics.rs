@@ -71,10 +71,11 @@ impl Metrics {
         });
     }
 
-    /// The audit queue's length, and how many events it lost since the last time.
-    pub fn audit(&self, queued: u64, dropped: u64, host: &dyn Host) {
-        self.with(MetricKind::Gauge, "mlgate_audit_queue_events", &[], host, |id| host.record(id, queued));
+    /// What came into this worker's audit queue since the last time and what left it, and how many events were lost.
+    pub fn audit(&self, queued: i64, dropped: u64, host: &dyn Host) {
+        self.with(MetricKind::Gauge, "mlgate_audit_queue_events", &[], host, |id| host.add(id, queued));
         if dropped > 0 {
+            let dropped = i64::try_from(dropped).unwrap_or(i64::MAX);
             self.with(MetricKind::Counter, "mlgate_audit_dropped_total", &[], host, |id| {
                 host.add(id, dropped)
             });

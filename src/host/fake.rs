@@ -145,10 +145,10 @@ impl Host for FakeHost {
         Ok(MetricId(u32::try_from(index).unwrap_or(u32::MAX)))
     }
 
-    fn add(&self, metric: MetricId, by: u64) {
+    fn add(&self, metric: MetricId, by: i64) {
         let index = usize::try_from(metric.0).unwrap_or(usize::MAX);
         if let Some(slot) = self.metrics.borrow_mut().get_mut(index) {
-            slot.1 = slot.1.saturating_add(by);
+            slot.1 = slot.1.saturating_add_signed(by);
         }
     }
 

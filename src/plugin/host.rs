@@ -1,11 +1,22 @@
 //! [`Host`] over the real proxy.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use crate::host::signature::{self, SignatureCheck};
 use crate::host::{
     Body, Callout, CalloutId, Host, HostError, Level, MetricId, MetricKind, Version, Versioned,
 };
 use crate::plugin::abi;
 use crate::time::{Monotonic, UnixTime};
+
+thread_local! {
+    /// Every metric of this VM: the proxy gives the same name a new id each time, and keeps them all.
+    static DEFINED: RefCell<BTreeMap<String, MetricId>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Names of metrics in one VM. A revision is part of one, so that they grow with the configurations that it has seen.
+const MAX_NAMES: usize = 10_000;
 
 /// The proxy this module runs in.
 #[derive(Clone, Copy, Debug)]
@@ -67,11 +78,19 @@ impl Host for ProxyHost {
             MetricKind::Gauge => 1,
             MetricKind::Histogram => 2,
         };
-        abi::define_metric(kind, name).map(MetricId)
+        DEFINED.with_borrow_mut(|defined| match defined.get(name) {
+            Some(id) => Ok(*id),
+            None if defined.len() >= MAX_NAMES => Err(HostError::BadArgument),
+            None => {
+                let id = abi::define_metric(kind, name).map(MetricId)?;
+                defined.insert(name.to_owned(), id);
+                Ok(id)
+            }
+        })
     }
 
-    fn add(&self, metric: MetricId, by: u64) {
-        abi::increment_metric(metric.0, i64::try_from(by).unwrap_or(i64::MAX));
+    fn add(&self, metric: MetricId, by: i64) {
+        abi::increment_metric(metric.0, by);
     }
 
     fn record(&self, metric: MetricId, value: u64) {

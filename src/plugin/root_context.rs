@@ -123,6 +123,7 @@ impl Context for Root {
                     trail.hand_over(&ProxyHost);
                 }
             }
+            worker.metrics.audit(trail.take_queued(), trail.take_dropped(), &ProxyHost);
         }
         true
     }
@@ -161,7 +162,7 @@ impl RootContext for Root {
         let idle = self.worker.as_ref().is_none_or(|worker| {
             let mut trail = worker.trail.borrow_mut();
             trail.tick(&ProxyHost);
-            worker.metrics.audit(trail.queued_events(), trail.take_dropped(), &ProxyHost);
+            worker.metrics.audit(trail.take_queued(), trail.take_dropped(), &ProxyHost);
             worker.metrics.config(&worker.config.revision, true, &ProxyHost);
             trail.idle()
         });

@@ -66,6 +66,25 @@ fn later(trail: &mut Trail, host: &FakeHost) {
 }
 
 #[test]
+fn what_workers_tell_of_their_queues_adds_up() {
+    let (host, mut trail) = (host(), Trail::new(settings(100)));
+    trail.open(&host);
+    trail.record(access(&host, 1), None, &host);
+    assert_eq!((trail.take_queued(), trail.take_queued()), (2, 0));
+    trail.tick(&host);
+    ack(&mut trail, &host, 0, 1);
+    assert_eq!(trail.take_queued(), -2);
+    trail.record(access(&host, 2), None, &host);
+    assert_eq!(trail.take_queued(), 1);
+    trail.close(&host);
+    assert_eq!(
+        (trail.take_queued(), trail.take_queued()),
+        (-1, 0),
+        "a trail that is gone leaves nothing behind"
+    );
+}
+
+#[test]
 fn events_are_sent_once_and_forgotten_when_acknowledged() {
     let (host, mut trail) = (host(), Trail::new(settings(100)));
     trail.open(&host);
@@ -351,7 +370,7 @@ fn without_random_bytes_events_wait_for_a_chain() {
         ) -> Result<crate::host::MetricId, HostError> {
             self.0.define_metric(kind, name)
         }
-        fn add(&self, metric: crate::host::MetricId, by: u64) {
+        fn add(&self, metric: crate::host::MetricId, by: i64) {
             self.0.add(metric, by);
         }
         fn record(&self, metric: crate::host::MetricId, value: u64) {
