@@ -51,6 +51,16 @@ demo: toolchain ## the article's story against the real Envoy, as a table; then 
 bench: toolchain ## what the gate costs in CPU time, beside Envoy without it and its own JWT filter
 	@cargo bench --locked --quiet -p mlgate-integration --bench gate
 
+bench-core: toolchain ## what one decision costs beside Cedar, Rego and Casbin, natively and on Wasm (Node)
+	@cargo run --locked --quiet --release -p mlgate-peers --bin bench-core
+	@if ! command -v node >/dev/null; then echo "bench-core: Wasm left out, there is no Node.js here"; exit 0; fi; \
+	cargo build --locked --quiet --release --target $(WASM_TARGET) -p mlgate-peers --bin bench-core; \
+	printf '\non Wasm, without casbin, whose runtime WASI has not:\n'; \
+	node --no-warnings peers/wasi.mjs target/$(WASM_TARGET)/release/bench-core.wasm
+
+peers: toolchain ## 20,000 random pairs of policies and requests, the same answer here and in Cedar
+	@$(STEP) "the other engines" cargo test --locked --release -p mlgate-peers -- --nocapture
+
 run: toolchain ## the same stack, left running, with the lines to type
 	@cargo run --locked --quiet -p mlgate-integration --bin mlgate-demo -- --keep
 
@@ -61,4 +71,4 @@ toolchain:
 	@for target in $(WASM_TARGET) $(WASM_CORE); do \
 		rustup target list --installed | grep -q "^$$target\$$" || rustup target add $$target; done
 
-.PHONY: bench help build check unit e2e test test-wasm demo run scenarios toolchain
+.PHONY: bench bench-core help build check unit e2e test test-wasm demo peers run scenarios toolchain
