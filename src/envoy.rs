@@ -1,4 +1,17 @@
-//! The proxy around the gate: what its document must allow the filter.
+//! The proxy around the gate: an Envoy document and a configuration become findings ([`review`]), and a configuration
+//! becomes an Envoy document.
+//!
+//! The filter cannot see most of what would make it useless: a route that switches it off, a policy that lets requests pass
+//! after a fault, a path that is rewritten behind it. This module looks where the filter cannot. Part of the command alone.
+
+pub mod clusters;
+mod parts;
+mod place;
+pub mod review;
+pub mod rule;
+
+#[cfg(test)]
+mod tests;
 
 /// What the filter asks of the proxy and of WASI, and what the proxy calls of it: all that
 /// `capability_restriction_config` has to allow, and nothing else.

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use crate::config::document::{Document, ProfileSpec};
 use crate::config::faults::{Faults, segment};
-use crate::identity::spec::EnvKeySpec;
+use crate::identity::spec::{EnvKeySpec, PeerValidation};
 use crate::policy::spec::{EffectSpec, ModeSpec, PolicySpec};
 use crate::resource::presets;
 use crate::time::UnixTime;
@@ -16,8 +16,8 @@ use crate::time::UnixTime;
 #[cfg(test)]
 mod tests;
 
-/// Variables of the environment that the document names and `value` does not know.
-pub fn environment(document: &Document, value: &dyn Fn(&str) -> Option<String>, found: &mut Faults) {
+/// Variables of the environment that the document names, each with its pointer.
+pub fn variables(document: &Document) -> Vec<(String, &str)> {
     let fixed: [(&str, &[EnvKeySpec]); 4] = [
         ("/authentication/api_key/peppers", &document.authentication.api_key.peppers),
         ("/audit/chain/keys", &document.audit.chain.keys),
@@ -28,18 +28,44 @@ pub fn environment(document: &Document, value: &dyn Fn(&str) -> Option<String>, 
         let pointer = format!("/authentication/jwt/providers/{index}/hmac_secrets");
         (pointer, provider.hmac_secrets.as_slice())
     });
-    for (pointer, keys) in
-        fixed.map(|(pointer, keys)| (pointer.to_owned(), keys)).into_iter().chain(providers)
-    {
-        for (index, key) in keys.iter().enumerate() {
-            if value(&key.env).is_none_or(|value| value.is_empty()) {
-                found.at(
-                    format!("{pointer}/{index}/env"),
-                    format!("the environment variable `{}` is missing or empty here", key.env),
-                    "the gate must have it; give it to this command with `--env`",
-                );
-            }
+    let lists = fixed.map(|(pointer, keys)| (pointer.to_owned(), keys)).into_iter().chain(providers);
+    lists
+        .flat_map(|(pointer, keys)| {
+            let each = keys.iter().enumerate();
+            each.map(move |(index, key)| (format!("{pointer}/{index}/env"), key.env.as_str()))
+        })
+        .collect()
+}
+
+/// Variables of the environment that the document names and `value` does not know.
+pub fn environment(document: &Document, value: &dyn Fn(&str) -> Option<String>, found: &mut Faults) {
+    for (pointer, name) in variables(document) {
+        if value(name).is_none_or(|value| value.is_empty()) {
+            found.at(
+                pointer,
+                format!("the environment variable `{name}` is missing or empty here"),
+                "the gate must have it; give it to this command with `--env`",
+            );
         }
+    }
+}
+
+/// What certificates need of the proxy, where there is no document of it to look at.
+pub fn certificates(document: &Document, found: &mut Faults) {
+    const POINTER: &str = "/authentication/mtls/peer_validation";
+    const LOOK: &str = "give the proxy's document to this command with `--envoy`";
+    match document.authentication.mtls.as_ref().map(|mtls| mtls.peer_validation) {
+        Some(PeerValidation::Attribute) => {
+            found.at(POINTER, "`attribute` needs Envoy 1.39, and a listener that resumes no sessions", LOOK);
+        }
+        Some(PeerValidation::Listener) => {
+            found.at(
+                POINTER,
+                "under `listener` nobody but the operator says that certificates are verified",
+                LOOK,
+            );
+        }
+        None => {}
     }
 }
 

@@ -72,6 +72,9 @@ pub const MAX_BYTES: usize = 16 << 20;
 /// Deepest nesting of a document.
 pub const MAX_DEPTH: usize = 32;
 
+/// Deepest nesting of a document of the proxy, in which one of ours may stand.
+pub const MAX_PROXY_DEPTH: usize = 72;
+
 /// Most values in a document.
 pub const MAX_NODES: usize = 1_000_000;
 
@@ -99,11 +102,15 @@ impl Tree {
     /// # Errors
     /// One fault: where the text stops being JSON, or which limit it is over.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Faults> {
+        Self::json_within(bytes, MAX_DEPTH)
+    }
+
+    fn json_within(bytes: &[u8], deepest: usize) -> Result<Self, Faults> {
         within_size(bytes)?;
         let line = Cell::new(1);
         let nodes = Cell::new(0);
         let mut reader = serde_json::Deserializer::from_reader(LineReader { bytes, line: &line });
-        NodeSeed { depth: 0, line: &line, nodes: &nodes }
+        NodeSeed { depth: 0, deepest, line: &line, nodes: &nodes }
             .deserialize(&mut reader)
             .and_then(|root| reader.end().map(|()| Self { root }))
             .map_err(|error| {
@@ -142,13 +149,30 @@ impl Tree {
     /// One fault: where the text stops being YAML that has one reading.
     #[cfg(feature = "cases")]
     pub fn from_yaml(bytes: &[u8]) -> Result<Self, Faults> {
+        Self::yaml_within(bytes, MAX_DEPTH)
+    }
+
+    /// Reads a document of the proxy, under the same rules as one of ours but deeper.
+    ///
+    /// # Errors
+    /// As [`Tree::from_json`] and `from_yaml`.
+    #[cfg(feature = "cli")]
+    pub fn of_proxy(bytes: &[u8], format: Format) -> Result<Self, Faults> {
+        match format {
+            Format::Yaml => Self::yaml_within(bytes, MAX_PROXY_DEPTH),
+            Format::Json | Format::Plugin => Self::json_within(bytes, MAX_PROXY_DEPTH),
+        }
+    }
+
+    #[cfg(feature = "cases")]
+    fn yaml_within(bytes: &[u8], deepest: usize) -> Result<Self, Faults> {
         within_size(bytes)?;
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let line = before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
             syntax(line, "not UTF-8", "save the file as UTF-8")
         })?;
-        yaml::read(text.strip_prefix('\u{feff}').unwrap_or(text)).map(|root| Self { root })
+        yaml::read(text.strip_prefix('\u{feff}').unwrap_or(text), deepest).map(|root| Self { root })
     }
 
     /// The outermost value.
@@ -212,6 +236,12 @@ impl Tree {
     /// As [`Tree::canonical`].
     pub fn policy_revision(&self) -> Result<String, Fault> {
         Ok(hex(&Sha256::digest(self.canonical()?)))
+    }
+}
+
+impl From<Node> for Tree {
+    fn from(root: Node) -> Self {
+        Self { root }
     }
 }
 
@@ -285,6 +315,7 @@ impl Read for LineReader<'_> {
 #[derive(Clone, Copy)]
 struct NodeSeed<'a> {
     depth: usize,
+    deepest: usize,
     line: &'a Cell<u32>,
     nodes: &'a Cell<usize>,
 }
@@ -292,8 +323,8 @@ struct NodeSeed<'a> {
 impl NodeSeed<'_> {
     fn inner<E: serde::de::Error>(self) -> Result<Self, E> {
         let depth = self.depth.saturating_add(1);
-        if depth > MAX_DEPTH {
-            return Err(E::custom(format_args!("nested more than {MAX_DEPTH} deep")));
+        if depth > self.deepest {
+            return Err(E::custom(format_args!("nested more than {} deep", self.deepest)));
         }
         Ok(Self { depth, ..self })
     }

@@ -110,7 +110,8 @@ impl RoutePattern {
         }
     }
 
-    fn matches(&self, route: &str) -> bool {
+    /// Whether it names this route, given as `<virtual host>/<route name>`.
+    pub fn matches(&self, route: &str) -> bool {
         match self {
             Self::Exact(whole) => whole == route,
             Self::Prefix(prefix) => route.starts_with(prefix.as_str()),

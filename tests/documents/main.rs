@@ -16,6 +16,7 @@ use mlgate::config::document::BoundsSpec;
 use mlgate::config::faults::Faults;
 use mlgate::config::shape::words as written;
 use mlgate::config::tree::Tree;
+use mlgate::envoy::rule::Rule;
 use mlgate::filter::metrics::NAMES;
 use mlgate::filter::refusal::{Reason, Refusal};
 use mlgate::filter::reply::{Caller, reply};
@@ -109,6 +110,15 @@ fn each_word_of_the_configuration_is_described() {
     // One test, so that only one writes.
     generated(REFERENCE, "words", &words::table());
     generated(REFERENCE, "reserved", &words::reserved());
+}
+
+#[test]
+fn each_danger_has_its_row() {
+    let rows: String = Rule::ALL
+        .into_iter()
+        .map(|rule| format!("| `{}` | {} | {} |\n", rule.name(), rule.danger(), rule.remedy()))
+        .collect();
+    generated(REFERENCE, "dangers", &format!("| rule | danger | remedy |\n|---|---|---|\n{rows}"));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use crate::config::faults::Faults;
-use crate::config::tree::{Kind, MAX_DEPTH, MAX_NODES, Member, Node, syntax};
+use crate::config::tree::{Kind, MAX_NODES, Member, Node, syntax};
 
 /// A collection that is not closed yet.
 enum Open {
@@ -21,7 +21,7 @@ enum Plain {
 }
 
 /// Reads the one document of `text`.
-pub(super) fn read(text: &str) -> Result<Node, Faults> {
+pub(super) fn read(text: &str, deepest: usize) -> Result<Node, Faults> {
     let mut open: Vec<Open> = Vec::new();
     let mut root = None;
     let mut documents = 0_usize;
@@ -84,12 +84,12 @@ pub(super) fn read(text: &str) -> Result<Node, Faults> {
             }
             Event::SequenceStart(anchor, tag) => {
                 plainly(at, anchor, tag.is_some())?;
-                open_one(&mut open, Open::List { line, items: Vec::new() }, at)?;
+                open_one(&mut open, Open::List { line, items: Vec::new() }, at, deepest)?;
                 continue;
             }
             Event::MappingStart(anchor, tag) => {
                 plainly(at, anchor, tag.is_some())?;
-                open_one(&mut open, Open::Object { line, members: Vec::new(), name: None }, at)?;
+                open_one(&mut open, Open::Object { line, members: Vec::new(), name: None }, at, deepest)?;
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {
@@ -113,7 +113,7 @@ pub(super) fn read(text: &str) -> Result<Node, Faults> {
 }
 
 /// Opens a collection, unless it would be a member's name or too deep.
-fn open_one(open: &mut Vec<Open>, one: Open, at: usize) -> Result<(), Faults> {
+fn open_one(open: &mut Vec<Open>, one: Open, at: usize, deepest: usize) -> Result<(), Faults> {
     if matches!(open.last(), Some(Open::Object { name: None, .. })) {
         return Err(syntax(
             at,
@@ -121,10 +121,10 @@ fn open_one(open: &mut Vec<Open>, one: Open, at: usize) -> Result<(), Faults> {
             "quote it: a text with `{` or `[` in front needs quotes",
         ));
     }
-    if open.len() >= MAX_DEPTH {
+    if open.len() >= deepest {
         return Err(syntax(
             at,
-            &format!("nested more than {MAX_DEPTH} deep"),
+            &format!("nested more than {deepest} deep"),
             "nothing of a document is so deep",
         ));
     }

@@ -1,0 +1,51 @@
+//! The clusters and variables that a configuration asks of the proxy, and what it trusts them with.
+
+use crate::config::document::Document;
+
+/// One use of a cluster. A new word that names a cluster gets its line in [`named`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedCluster<'a> {
+    /// Its name in Envoy.
+    pub name: &'a str,
+    /// The word that names it.
+    pub pointer: &'static str,
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// What hangs on its answers.
+    pub trust: Trust,
+}
+
+/// How a cluster is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/2.
+    Grpc,
+    /// Either version.
+    Http,
+}
+
+/// What hangs on a cluster's answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Who gets in: keys, revocation, introspection. Its server must be verified.
+    Access,
+    /// How often, or what is kept: nobody gets in by it.
+    Service,
+}
+
+/// Every cluster that a configuration names, in the order of its words.
+pub fn named(document: &Document) -> Vec<NamedCluster<'_>> {
+    let service = document.rate_limit_service.as_ref().map(|service| NamedCluster {
+        name: &service.cluster,
+        pointer: "/rate_limit_service/cluster",
+        protocol: Protocol::Grpc,
+        trust: Trust::Service,
+    });
+    let collector = NamedCluster {
+        name: &document.audit.collector.cluster,
+        pointer: "/audit/collector/cluster",
+        protocol: Protocol::Http,
+        trust: Trust::Service,
+    };
+    service.into_iter().chain([collector]).collect()
+}
