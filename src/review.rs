@@ -8,12 +8,14 @@
 //! | [`suite`] | which combinations should be allowed? [`grid`]: are they, and nothing else? |
 //! | [`coverage`], [`mutants`] | what of the policies do these tables really try? |
 //! | [`record`], [`replay`] | what would it have said of what was recorded? |
+//! | [`flip`] | what would have to change for a denial to become an allow? |
 //! | [`diff`] | what flips between two of them? |
 //! | [`partial`] | what, where not everything is known? |
 
 pub mod candidate;
 pub mod coverage;
 pub mod diff;
+pub mod flip;
 pub mod grid;
 pub mod mutants;
 pub mod partial;

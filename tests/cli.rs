@@ -263,6 +263,7 @@ fn an_explanation_shows_each_clause() {
         "  policy    nobody-deletes-production-models (deny) matches\n",
         "yes   environment.name is \"production\", wanted \"production\"\n",
         "no    action is \"delete\", wanted [\"predict\",\"explain\"]\n",
+        "  flip      would be allowed if environment.name were \"something else\" (is \"production\")\n",
         "=> denied: explicit_deny, because of nobody-deletes-production-models; the caller reads 403 access_denied\n",
     ] {
         assert!(lines.contains(line), "{line}{lines}");

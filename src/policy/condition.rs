@@ -213,7 +213,7 @@ impl Block {
         }
     }
 
-    fn matches<'c>(&'c self, lookup: Lookup<'_>) -> Match<'c> {
+    pub(crate) fn matches<'c>(&'c self, lookup: Lookup<'_>) -> Match<'c> {
         match self {
             Self::All(parts) => Match::all(parts.iter().map(|part| part.matches(lookup))),
             Self::Any(parts) => Match::any(parts.iter().map(|part| part.matches(lookup))),

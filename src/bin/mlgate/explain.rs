@@ -25,6 +25,7 @@ use crate::environment::{Environment, now};
 use crate::{Exit, Format, Stop, format_of, key, print, print_json, read_file};
 
 mod decision;
+mod flip;
 mod request;
 mod stages;
 
@@ -251,6 +252,9 @@ fn human(report: &Report) -> String {
     }
     if stages.within_scope == Some(false) {
         say("scope", "the credential itself may not be used for this, or not from here");
+    }
+    if let Some(flip) = &stages.flip {
+        say("flip", &flip.to_string());
     }
     for limit in &stages.limits {
         say("limit", limit);

@@ -118,9 +118,7 @@ fn walk(
         action: question.action.to_owned(),
     });
     if question.listed {
-        let scope = &rebuilt.identity.scope;
-        let within = scope.allows(question.resource, question.action, question.source);
-        stages.said(&candidate.config, rebuilt.profile, &question.attributes(), within);
+        stages.said(&candidate.config, rebuilt.profile, &question);
     }
     Ok(())
 }

@@ -10,15 +10,18 @@ use mlgate::filter::refusal::{Reason, Refusal};
 use mlgate::host::Host;
 use mlgate::http::{HeadLimits, RequestHead};
 use mlgate::identity::{Identity, authenticate};
-use mlgate::policy::attributes::{Attributes, Value};
+use mlgate::policy::attributes::Value;
 use mlgate::policy::condition::{ClauseTrace, Truth};
 use mlgate::policy::explain::PolicyTrace;
 use mlgate::policy::spec::EffectSpec;
 use mlgate::resource::rules::Resolution;
 use mlgate::resource::scan;
+use mlgate::review::candidate::Question;
+use mlgate::review::flip::flip;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
+use super::flip::Flip;
 use super::request::Request;
 
 /// See the module. What a stage after a refusal would have seen is absent.
@@ -38,6 +41,9 @@ pub(super) struct Stages {
     pub(super) within_scope: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) limits: Vec<String>,
+    /// What would flip a denial.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) flip: Option<Flip>,
     /// Names of the policies that decide.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) because: Vec<String>,
@@ -133,17 +139,15 @@ impl Stages {
         Ok(())
     }
 
-    /// What each policy says.
-    pub(super) fn said(
-        &mut self,
-        config: &Config,
-        profile: &Profile,
-        attributes: &Attributes<'_>,
-        within: bool,
-    ) {
-        let traces = config.policies.explain(&profile.policies, attributes);
+    /// What each policy says, and what would flip a denial.
+    pub(super) fn said(&mut self, config: &Config, profile: &Profile, question: &Question<'_>) {
+        let traces = config.policies.explain(&profile.policies, &question.attributes());
         self.policies = traces.into_iter().map(Policy::from).collect();
-        self.within_scope = Some(within);
+        let scope = &question.principal.scope;
+        self.within_scope = Some(scope.allows(question.resource, question.action, question.source));
+        if !question.ask(config, profile).is_allowed() {
+            self.flip = Some(Flip::from(flip(config, profile, question)));
+        }
     }
 
     fn decide(
@@ -179,17 +183,18 @@ impl Stages {
         if !listed {
             return Err(Reason::ResourceUnknown);
         }
-        let attributes = Attributes {
+        let question = Question {
             principal: identity,
             resource,
+            listed,
             action,
             environment: &config.environment,
             now: Some(host.unix_time()),
             source: head.source,
         };
-        let within = identity.scope.allows(resource, action, head.source);
-        self.said(config, profile, &attributes, within);
-        let decision = config.policies.decide(&profile.policies, &attributes, within);
+        self.said(config, profile, &question);
+        let within = self.within_scope.unwrap_or(false);
+        let decision = config.policies.decide(&profile.policies, &question.attributes(), within);
         self.because = decision.policies;
         decision.refused.map_or(Ok(()), Err)
     }
@@ -253,7 +258,7 @@ pub(super) fn attributes(map: &mlgate::policy::attributes::AttributeMap) -> Json
     Json::Object(map.iter().map(|(name, known)| (name.clone(), value(known))).collect::<Map<_, _>>())
 }
 
-fn value(value: &Value) -> Json {
+pub(super) fn value(value: &Value) -> Json {
     match value {
         Value::Bool(value) => json!(value),
         Value::List(value) => json!(value),
