@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::hash::Hasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -51,6 +51,26 @@ pub struct Subject<'a> {
     pub profile: &'a str,
 }
 
+/// What a request has of a [`KeyPart`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Found<'a> {
+    /// Of a credential, its public part.
+    Credential { method: &'a str, id: &'a str },
+    /// Of an address, what is counted together.
+    Source(Network),
+    /// Anything else.
+    Value(ValueRef<'a>),
+}
+
+/// Addresses that count as one caller.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Network {
+    /// One address.
+    V4(Ipv4Addr),
+    /// The upper 64 bits.
+    V6(u128),
+}
+
 /// The key of all tags of one gate: 128 bits.
 pub(crate) type HashKey = [u8; 16];
 
@@ -78,42 +98,50 @@ impl KeyPart {
         })
     }
 
-    /// Feeds what the request has of this; `false` if it has nothing, which is fed as such.
-    fn feed(&self, subject: &Subject<'_>, to: &mut Digest) -> bool {
+    /// What the request has of this; `None` if it has nothing.
+    pub(crate) fn find<'a>(&self, subject: &Subject<'a>) -> Option<Found<'a>> {
         let attributes = subject.attributes;
+        let text = |text: &'a str| Some(Found::Value(ValueRef::Text(text)));
         match self {
-            Self::Action => to.text(attributes.action),
-            Self::Attribute(category, name) => match attributes.lookup(*category, name) {
-                Some(value) => to.value(value),
-                None => return to.missing(),
-            },
+            Self::Action => text(attributes.action),
+            Self::Attribute(category, name) => attributes.lookup(*category, name).map(Found::Value),
             Self::Credential => {
                 let credential = &attributes.principal.credential;
-                if credential.id.is_empty() {
-                    return to.missing();
-                }
-                to.text(&credential.method);
-                to.text(&credential.id);
+                let found = Found::Credential { method: &credential.method, id: &credential.id };
+                (!credential.id.is_empty()).then_some(found)
             }
             Self::Model => {
-                if attributes.resource.kind != "model" {
-                    return to.missing();
-                }
-                to.text(&attributes.resource.id);
+                let resource = attributes.resource;
+                if resource.kind == "model" { text(&resource.id) } else { None }
             }
-            Self::Principal => to.text(&attributes.principal.principal),
-            Self::Profile => to.text(subject.profile),
-            Self::Route => match subject.route {
-                Some(route) => to.text(route),
-                None => return to.missing(),
-            },
-            Self::Source => match subject.source {
-                Some(source) => to.address(source),
-                None => return to.missing(),
-            },
-            Self::Tier => to.text(&attributes.principal.tier),
+            Self::Principal => text(&attributes.principal.principal),
+            Self::Profile => text(subject.profile),
+            Self::Route => subject.route.and_then(text),
+            Self::Source => subject.source.map(Network::of).map(Found::Source),
+            Self::Tier => text(&attributes.principal.tier),
         }
-        true
+    }
+}
+
+// === impl Network ===
+
+impl Network {
+    /// What an address is counted with.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        // an IPv4 caller on a dual-stack listener is the same caller (RFC 4291 §2.5.5.2)
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => Self::V6(address.to_bits() >> 64),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(address) => address.fmt(f),
+            Self::V6(network) => write!(f, "{}/64", Ipv6Addr::from_bits(network << 64)),
+        }
     }
 }
 
@@ -144,8 +172,12 @@ pub(crate) fn tag(
 ) -> Tag {
     let mut digest = Digest::new(hash_key, limit, tier);
     for part in key {
-        if !part.feed(subject, &mut digest) {
-            missing(part);
+        match part.find(subject) {
+            Some(found) => digest.found(found),
+            None => {
+                digest.kind(MISSING);
+                missing(part);
+            }
         }
     }
     digest.finish()
@@ -214,9 +246,15 @@ impl Digest {
         self.0.write(&[kind]);
     }
 
-    fn missing(&mut self) -> bool {
-        self.kind(MISSING);
-        false
+    fn found(&mut self, found: Found<'_>) {
+        match found {
+            Found::Credential { method, id } => {
+                self.text(method);
+                self.text(id);
+            }
+            Found::Source(network) => self.network(network),
+            Found::Value(value) => self.value(value),
+        }
     }
 
     fn text(&mut self, text: &str) {
@@ -231,7 +269,7 @@ impl Digest {
 
     fn value(&mut self, value: ValueRef<'_>) {
         match value {
-            ValueRef::Address(address) => self.address(address),
+            ValueRef::Address(address) => self.network(Network::of(address)),
             ValueRef::Bool(value) => {
                 self.kind(BOOL);
                 self.kind(u8::from(value));
@@ -256,16 +294,14 @@ impl Digest {
         }
     }
 
-    fn address(&mut self, address: IpAddr) {
-        // an IPv4 caller on a dual-stack listener is the same caller (RFC 4291 §2.5.5.2)
-        match address.to_canonical() {
-            IpAddr::V4(address) => {
+    fn network(&mut self, network: Network) {
+        match network {
+            Network::V4(address) => {
                 self.kind(IPV4);
                 self.0.write(&address.octets());
             }
-            IpAddr::V6(address) => {
+            Network::V6(network) => {
                 self.kind(IPV6);
-                let network = address.to_bits() >> 64;
                 self.0.write(&network.to_le_bytes());
             }
         }
