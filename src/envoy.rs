@@ -15,7 +15,7 @@ mod tests;
 
 /// What the filter asks of the proxy and of WASI, and what the proxy calls of it: all that
 /// `capability_restriction_config` has to allow, and nothing else.
-pub const CAPABILITIES: [&str; 37] = [
+pub const CAPABILITIES: [&str; 40] = [
     "clock_time_get",
     "environ_get",
     "environ_sizes_get",
@@ -28,6 +28,7 @@ pub const CAPABILITIES: [&str; 37] = [
     "proxy_get_header_map_pairs",
     "proxy_get_property",
     "proxy_get_shared_data",
+    "proxy_grpc_call",
     "proxy_http_call",
     "proxy_increment_metric",
     "proxy_log",
@@ -35,6 +36,8 @@ pub const CAPABILITIES: [&str; 37] = [
     "proxy_on_context_create",
     "proxy_on_delete",
     "proxy_on_done",
+    "proxy_on_grpc_close",
+    "proxy_on_grpc_receive",
     "proxy_on_http_call_response",
     "proxy_on_log",
     "proxy_on_request_body",

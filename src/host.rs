@@ -27,6 +27,13 @@ pub trait Host {
     fn body(&self, body: Body, start: usize, length: usize) -> Result<Vec<u8>, HostError>;
     /// Starts an HTTP call whose answer comes to the root context. Only the root calls this.
     fn dispatch(&self, callout: &Callout) -> Result<CalloutId, HostError>;
+    /// Starts a gRPC call whose answer comes to the stream that is being handled. A host may know no such calls.
+    ///
+    /// # Errors
+    /// The call was not started, and no answer will come.
+    fn call(&self, _call: &GrpcCall<'_>) -> Result<CalloutId, HostError> {
+        Err(HostError::NotFound)
+    }
     /// Defines a metric once; the same name again gives the same counter.
     fn define_metric(&self, kind: MetricKind, name: &str) -> Result<MetricId, HostError>;
     /// Adds to a counter, or to a gauge that all workers share; what is negative is taken off.
@@ -71,6 +78,8 @@ pub enum Body {
     Response,
     /// What a callout answered.
     Callout,
+    /// The message that a gRPC call answered.
+    Grpc,
 }
 
 /// Why the host did not do as asked.
@@ -105,7 +114,22 @@ pub struct Callout {
     pub timeout: Duration,
 }
 
-/// Names a running callout.
+/// A gRPC call of one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrpcCall<'a> {
+    /// A serialised `envoy.config.core.v3.GrpcService`.
+    pub target: &'a [u8],
+    /// Full name of the service.
+    pub service: &'static str,
+    /// Name of the method.
+    pub method: &'static str,
+    /// The request's message.
+    pub message: &'a [u8],
+    /// Never zero: Envoy reads zero as no timeout.
+    pub timeout: Duration,
+}
+
+/// Names a running callout or call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CalloutId(pub u32);
 

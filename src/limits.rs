@@ -1,8 +1,8 @@
 //! How often: a caller and what it asks for become a [`Charge`] and a [`Quota`].
 //!
-//! Limits count in shared data, so all workers of one Envoy count together and exactly: every charge is one
+//! Local limits count in shared data, so all workers of one Envoy count together and exactly: every charge is one
 //! compare-and-set of one value. Nothing here waits; where compare-and-set keeps failing the answer is
-//! [`Charge::Unavailable`], never a guess.
+//! [`Charge::Unavailable`], never a guess. Global ones become a [`remote::question::Question`], which a service answers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -110,6 +110,10 @@ pub enum Degraded {
     Corrupt,
     /// A charge could not be given back.
     Refund,
+    /// The rate limit service gave no answer.
+    Service,
+    /// The rate limit service wanted headers added that may not be.
+    ServiceHeaders,
     /// No slot was left, so the caller shared one with other newcomers.
     Slots,
 }
@@ -159,18 +163,38 @@ impl Limits {
         self.principals.max_bytes().saturating_add(self.sources.max_bytes()).saturating_add(HASH_KEY_BYTES)
     }
 
-    /// Asks every selected limit whose `when` does not say no, in written order. The first that refuses ends it, and
-    /// what was charged until then is given back.
+    /// Asks every selected local limit whose `when` does not say no, in written order. The first that refuses ends it,
+    /// and what was charged until then is given back.
     ///
     /// A `when` that cannot be evaluated does not free anybody of a limit: it is asked.
     pub fn charge(&self, selection: &Selection, subject: &Subject<'_>, host: &dyn Host) -> Charging {
+        self.charge_those_of(ScopeSpec::Local, selection, subject, host)
+    }
+
+    /// The same for the global limits, by their rates in this Envoy: what is left of them without their service.
+    pub fn charge_global_here(
+        &self,
+        selection: &Selection,
+        subject: &Subject<'_>,
+        host: &dyn Host,
+    ) -> Charging {
+        self.charge_those_of(ScopeSpec::Global, selection, subject, host)
+    }
+
+    fn charge_those_of(
+        &self,
+        scope: ScopeSpec,
+        selection: &Selection,
+        subject: &Subject<'_>,
+        host: &dyn Host,
+    ) -> Charging {
         let trouble = Trouble::default();
         let mut unknown = Vec::new();
         let mut degraded = Vec::new();
         let mut receipt = Receipt::default();
         let mut nearest: Option<Quota> = None;
         let mut ended = None;
-        for limit in self.selected(selection) {
+        for limit in self.selected(selection).filter(|limit| limit.scope == scope) {
             match limit.when.evaluate(subject.attributes) {
                 Truth::False => continue,
                 Truth::Error(_) => degraded.push(Degraded::Condition),
@@ -322,6 +346,11 @@ impl Receipt {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// What was charged later goes with what was charged before.
+    pub fn join(&mut self, later: Self) {
+        self.0.extend(later.0);
+    }
 }
 
 /// Whole seconds for a header, rounded up so that what they say is true.
@@ -339,6 +368,8 @@ impl Degraded {
             Self::Condition => "limit_condition",
             Self::Corrupt => "slots_corrupt",
             Self::Refund => "limit_refund",
+            Self::Service => "rate_limit_service",
+            Self::ServiceHeaders => "rate_limit_headers",
             Self::Slots => "slots",
         }
     }

@@ -30,6 +30,7 @@ use mlgate::filter::worker::Worker;
 use mlgate::host::fake::FakeHost;
 use mlgate::host::{CalloutId, Host as _};
 use mlgate::http::{PeerCertificate, RouteProfile, StreamFacts};
+use mlgate::limits::remote::fake::FakeService;
 use mlgate::time::UnixTime;
 use serde_json::{Value as Json, json};
 
@@ -107,12 +108,14 @@ struct Core {
     /// Events delivered, one a line.
     log: Vec<u8>,
     answered: usize,
+    service: FakeService,
 }
 
 /// One request between its caller and its upstream.
 struct Stream<'a> {
     host: &'a FakeHost,
     steps: &'a RefCell<Vec<String>>,
+    service: &'a FakeService,
     transaction: Transaction,
     head: Fields,
     /// Body bytes that are held.
@@ -130,10 +133,11 @@ impl Core {
         let environment = |name: &str| gate.environment.get(name).cloned();
         let config = config::load(gate.document.to_string().as_bytes(), Format::Json, &environment)
             .map_err(|faults| format!("{}: {faults:?}", path.display()))?;
+        let service = FakeService::of(&config.limits);
         let trail = Rc::new(RefCell::new(Trail::new(config.trail_settings())));
         let worker = Rc::new(Worker::new(Rc::new(config), trail));
         let host = FakeHost::at(UnixTime::from_millis(START));
-        Ok(Self { gate, host, worker, steps: RefCell::default(), log: Vec::new(), answered: 0 })
+        Ok(Self { gate, host, worker, steps: RefCell::default(), log: Vec::new(), answered: 0, service })
     }
 
     fn run(&mut self, case: &Case) -> Observed {
@@ -159,6 +163,7 @@ impl Core {
         let mut stream = Stream {
             host: &self.host,
             steps: &self.steps,
+            service: &self.service,
             transaction: Transaction::new(Rc::clone(&self.worker)),
             head: self.head(request, body.as_ref().filter(|body| body.chunks == 1).map(|_| sent.len())),
             held: Vec::new(),
@@ -360,6 +365,15 @@ impl Stream<'_> {
     fn act(&mut self, step: Step) -> bool {
         self.steps.borrow_mut().push(format!("{step:?}"));
         match step {
+            // A rate limit service that answers at once.
+            Step::Await if !self.host.calls.borrow().is_empty() => {
+                let message = self.host.calls.borrow_mut().remove(0);
+                let answer = self.service.answer(&message, self.host.unix_time());
+                let size = answer.len();
+                self.host.grpc_body.replace(answer);
+                let step = self.transaction.on_call_answered(CalloutId(0), 0, size, self.host);
+                self.act(step.unwrap())
+            }
             Step::Await => false,
             Step::Reply(refusal) => {
                 self.refusal = Some(refusal);

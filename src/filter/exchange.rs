@@ -26,6 +26,8 @@ pub(super) struct Exchange {
     pub(super) profile: usize,
     /// The rate nearest refusal.
     pub(super) quota: Option<Quota>,
+    /// What the rate limit service wants the caller to read.
+    pub(super) service_headers: Vec<(String, String)>,
     /// The event's place in the queue.
     pub(super) reservation: Option<Reservation>,
     started: Monotonic,

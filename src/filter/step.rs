@@ -29,8 +29,6 @@ pub struct ResponseEdits {
     pub remove: Vec<String>,
     /// Names and values to set.
     pub set: Vec<(String, String)>,
-    /// Whether the response must not pass before the request is decided.
-    pub hold: bool,
 }
 
 /// An answer in place of the upstream's.

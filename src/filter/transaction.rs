@@ -4,6 +4,7 @@
 //! head ─▶ profile ─▶ credentials ─▶ identity ─▶ resource ─▶ decision ─▶ limits ─▶ audit place ─▶ forwarded
 //!   │        │                          │           │            │          │           │
 //!   └────────┴──────────────────────────┴───────────┴────────────┴──────────┴───────────┴─▶ answered
+//!                                                   │                       └▶ waiting for the service ─▶ audit place …
 //!                                                   └▶ waiting for the body ─▶ decision …
 //! ```
 //!
@@ -17,7 +18,7 @@ use crate::audit::queue::Reservation;
 use crate::config::document::ProfileAuditSpec;
 use crate::credentials::{self, Hidden};
 use crate::filter::exchange::Exchange;
-use crate::filter::profile::{Authenticate, Profile, route_of};
+use crate::filter::profile::{Authenticate, Profile};
 use crate::filter::refusal::{Reason, Refusal};
 use crate::filter::reply::{Caller, reply};
 use crate::filter::step::{LocalReply, RequestEdits, ResponseEdits, Step};
@@ -26,12 +27,16 @@ use crate::filter::worker::Worker;
 use crate::host::{Body, Host};
 use crate::http::{HeadLimits, RequestHead, StreamFacts};
 use crate::identity::{Identity, authenticate};
-use crate::limits::{Charge, Receipt, Subject};
+use crate::limits::Receipt;
 use crate::policy::attributes::Attributes;
 use crate::resource::rules::{PendingResource, Resolution};
+use crate::resource::scan;
 use crate::resource::spec::PeekSpec;
-use crate::resource::{Resource, scan};
 use crate::time::Monotonic;
+
+use quota::{Asked, Pending, Standing};
+
+mod quota;
 
 /// One request and its answer.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub struct Transaction {
     worker: Rc<Worker>,
     state: State,
     exchange: Exchange,
+    /// The upstream answered before the decision.
+    holds_response: bool,
 }
 
 #[derive(Debug)]
@@ -66,6 +73,8 @@ struct Waiting {
 enum Need {
     /// A rule needs the model that the body names.
     Body(PendingResource),
+    /// The rate limit service counts.
+    Quota(Box<Pending>),
 }
 
 /// A request whose caller is known.
@@ -92,7 +101,7 @@ pub struct EndFacts {
 impl Transaction {
     /// A request that is about to begin.
     pub fn new(worker: Rc<Worker>) -> Self {
-        Self { worker, state: State::Idle, exchange: Exchange::default() }
+        Self { worker, state: State::Idle, exchange: Exchange::default(), holds_response: false }
     }
 
     /// The head has come.
@@ -131,16 +140,15 @@ impl Transaction {
 
         let approach = Approach { head, profile: index, identity };
         if !profile.authorize {
-            self.charge(&approach, None, host)?;
-            return Ok(self.forward(edits));
+            return self.charge(Standing::of(approach, None, Some(edits)), host);
         }
         let head = &approach.head;
         let resolution = config.rules.resolve(&head.method, head.path(), &head.host);
         match resolution {
             Resolution::NeedsBody(pending) => self.wait_for_body(approach, pending, edits, host),
             known => {
-                self.decide(&approach, &known, host)?;
-                Ok(self.forward(edits))
+                let asked = self.decide(&approach, known)?;
+                self.charge(Standing::of(approach, Some(asked), Some(edits)), host)
             }
         }
     }
@@ -162,13 +170,8 @@ impl Transaction {
         }
     }
 
-    /// Policies, then limits, then a place in the audit queue: nothing is charged before the decision.
-    fn decide(
-        &mut self,
-        approach: &Approach,
-        resolution: &Resolution,
-        host: &dyn Host,
-    ) -> Result<(), Refusal> {
+    /// What policies say. Nothing is charged before.
+    fn decide(&mut self, approach: &Approach, resolution: Resolution) -> Result<Asked, Refusal> {
         let config = Rc::clone(&self.worker.config);
         let profile = config.profile(approach.profile)?;
         let (resource, action, listed) = match resolution {
@@ -178,8 +181,8 @@ impl Transaction {
         };
         let attributes = Attributes {
             principal: &approach.identity,
-            resource,
-            action,
+            resource: &resource,
+            action: &action,
             environment: &config.environment,
             now: Some(self.exchange.event.timestamp),
             source: approach.head.source,
@@ -188,74 +191,12 @@ impl Transaction {
         if !listed {
             return Err(Reason::ResourceUnknown.into());
         }
-        let within = approach.identity.scope.allows(resource, action, approach.head.source);
+        let within = approach.identity.scope.allows(&resource, &action, approach.head.source);
         let decision = config.policies.decide(&profile.policies, &attributes, within);
         self.exchange.event.policies = decision.policies;
         match decision.refused {
             Some(reason) => Err(reason.into()),
-            None => self.charge(approach, Some(&attributes), host),
-        }
-    }
-
-    fn charge(
-        &mut self,
-        approach: &Approach,
-        attributes: Option<&Attributes<'_>>,
-        host: &dyn Host,
-    ) -> Result<(), Refusal> {
-        let config = Rc::clone(&self.worker.config);
-        let profile = config.profile(approach.profile)?;
-        let nothing = Resource::none();
-        let bare = Attributes {
-            principal: &approach.identity,
-            resource: &nothing,
-            action: "",
-            environment: &config.environment,
-            now: Some(self.exchange.event.timestamp),
-            source: approach.head.source,
-        };
-        let route = route_of(&approach.head);
-        let subject = Subject {
-            attributes: attributes.unwrap_or(&bare),
-            source: approach.head.source,
-            route: Some(&route),
-            profile: &profile.name,
-        };
-        let charging = config.limits.charge(&profile.limits, &subject, host);
-        for degraded in &charging.degraded {
-            self.worker.metrics.degraded(degraded.word(), host);
-            self.exchange.event.degraded.push(degraded.word().to_owned());
-        }
-        self.exchange.event.degraded.extend(charging.unknown.iter().map(|part| format!("limit_key:{part}")));
-        let receipt = self.charged(charging.charge, host)?;
-        match self.worker.trail.borrow().reserve() {
-            Ok(reservation) => {
-                self.exchange.reservation = Some(reservation);
-                Ok(())
-            }
-            Err(_) => {
-                let _lost = config.limits.refund(receipt, host);
-                Err(Reason::AuditUnavailable.into())
-            }
-        }
-    }
-
-    fn charged(&mut self, charge: Charge, host: &dyn Host) -> Result<Receipt, Refusal> {
-        let metrics = &self.worker.metrics;
-        match charge {
-            Charge::Admitted { quota, receipt } => {
-                self.exchange.quota = quota;
-                Ok(receipt)
-            }
-            Charge::Refused { limit, retry_after, quota } => {
-                metrics.limit(&limit, "refused", host);
-                self.exchange.quota = Some(quota);
-                Err(Refusal { reason: Reason::RateLimited, retry_after: Some(retry_after) })
-            }
-            Charge::Unavailable { limit } => {
-                metrics.limit(&limit, "unavailable", host);
-                Err(Reason::LimiterUnavailable.into())
-            }
+            None => Ok((resource, action)),
         }
     }
 
@@ -297,9 +238,13 @@ impl Transaction {
                 self.exchange.input(size, host);
                 Step::Forward(RequestEdits::default())
             }
-            State::Waiting(_) => {
+            State::Waiting(waiting) => {
+                let decides = waiting.needs_body();
                 self.exchange.held_input(size, host);
-                if size > self.worker.config.bounds.body_held {
+                if !decides {
+                    // what comes while the service counts is held by the proxy, within its own bounds
+                    Step::Await
+                } else if size > self.worker.config.bounds.body_held {
                     self.refuse(Reason::BodyTooLarge.into())
                 } else if end_of_stream {
                     self.body_complete(host)
@@ -315,8 +260,8 @@ impl Transaction {
     pub fn on_request_trailers(&mut self, host: &dyn Host) -> Step {
         match &self.state {
             State::Forwarded => Step::Forward(RequestEdits::default()),
-            State::Waiting(_) => self.body_complete(host),
-            State::Idle | State::Answered => Step::Await,
+            State::Waiting(waiting) if waiting.needs_body() => self.body_complete(host),
+            State::Idle | State::Waiting(_) | State::Answered => Step::Await,
         }
     }
 
@@ -324,18 +269,18 @@ impl Transaction {
         let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Idle) else {
             return Step::Await;
         };
-        let Waiting { need: Need::Body(pending), caller, edits, .. } = *waiting;
+        let Waiting { need: Need::Body(pending), caller, edits, .. } = *waiting else {
+            return self.refuse(Reason::BodyUnreadable.into());
+        };
         self.worker.leave_waiting(&caller.identity.principal);
         let config = Rc::clone(&self.worker.config);
         let admitted = host
             .body(Body::Request, 0, self.exchange.held())
             .map_err(|_| Refusal::from(Reason::BodyUnreadable))
             .and_then(|body| scan::model_of_body(&body, config.bounds.json_depth).map_err(Refusal::from))
-            .and_then(|model| self.decide(&caller, &config.rules.complete(&pending, &model), host));
-        match admitted {
-            Ok(()) => self.forward(edits.unwrap_or_default()),
-            Err(refusal) => self.refuse(refusal),
-        }
+            .and_then(|model| self.decide(&caller, config.rules.complete(&pending, &model)))
+            .and_then(|asked| self.charge(Standing::of(caller, Some(asked), edits), host));
+        admitted.unwrap_or_else(|refusal| self.refuse(refusal))
     }
 
     /// Whether the caller reads gRPC statuses.
@@ -352,9 +297,10 @@ impl Transaction {
     }
 
     /// The time of a waiting request is over. Called from the root's tick.
-    pub fn on_deadline(&mut self) -> Step {
+    pub fn on_deadline(&mut self, host: &dyn Host) -> Step {
         match &self.state {
-            State::Waiting(_) => self.refuse(Reason::BodyTimeout.into()),
+            State::Waiting(waiting) if waiting.needs_body() => self.refuse(Reason::BodyTimeout.into()),
+            State::Waiting(_) => self.answered(None, host),
             State::Idle | State::Forwarded | State::Answered => Step::Await,
         }
     }
@@ -364,17 +310,28 @@ impl Transaction {
         let mut edits = upstream::strip(block);
         // Only under `peek: stream` can an upstream answer before the decision. An error or a redirect passes: it holds
         // nothing of a model, and may be the proxy's own, after which no more of the body comes.
-        edits.hold = matches!(self.state, State::Waiting(_)) && !upstream::gives_nothing(block);
+        self.holds_response = matches!(self.state, State::Waiting(_)) && !upstream::gives_nothing(block);
         if !self.exchange.event.decision_id.is_empty() {
             edits.set.push((
                 String::from(crate::filter::reply::DECISION_ID),
                 self.exchange.event.decision_id.clone(),
             ));
         }
-        if let (State::Forwarded, Some(quota)) = (&self.state, &self.exchange.quota) {
-            edits.set.extend(crate::filter::reply::quota_headers(quota));
+        if let State::Forwarded = &self.state {
+            edits.set.extend(self.exchange.service_headers.iter().cloned());
+            edits.set.extend(self.exchange.quota.iter().flat_map(crate::filter::reply::quota_headers));
         }
         edits
+    }
+
+    /// Whether the response must not pass before the request is decided.
+    pub const fn holds_response(&self) -> bool {
+        self.holds_response
+    }
+
+    /// The request goes on. Whether a response was held until now.
+    pub const fn release_response(&mut self) -> bool {
+        std::mem::replace(&mut self.holds_response, false)
     }
 
     /// More of the response's body passes. Our own answer passes here too and is no output of a model.
@@ -429,8 +386,30 @@ impl Transaction {
             invalid_credential_status: config.invalid_credential_status,
             realm: &config.name,
         };
-        let quota = self.exchange.quota.as_ref().filter(|_| refusal.reason == Reason::RateLimited);
-        reply(refusal, quota, caller)
+        let limited = refusal.reason == Reason::RateLimited;
+        let mut reply = reply(refusal, self.exchange.quota.as_ref().filter(|_| limited), caller);
+        for (name, value) in self.exchange.service_headers.iter().filter(|_| limited) {
+            if !reply.headers.iter().any(|(known, _)| known == name) {
+                reply.headers.push((name.clone(), value.clone()));
+            }
+        }
+        reply
+    }
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    const fn needs_body(&self) -> bool {
+        matches!(self.need, Need::Body(_))
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    fn of(caller: Approach, asked: Option<Asked>, edits: Option<RequestEdits>) -> Self {
+        Self { caller, asked, edits, receipt: Receipt::default() }
     }
 }
 

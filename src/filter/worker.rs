@@ -1,6 +1,6 @@
 //! What all requests of one configuration in one worker share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -8,6 +8,7 @@ use crate::audit::export::Trail;
 use crate::config::Config;
 use crate::filter::metrics::Metrics;
 use crate::identity::jwt::cache::Verified;
+use crate::limits::remote::breaker::Breaker;
 
 /// See the module.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct Worker {
     /// Tokens that were verified a short while ago: they end with this configuration.
     pub verified: RefCell<Verified>,
     waiting: RefCell<Waiting>,
+    breaker: Cell<Breaker>,
 }
 
 /// Places that are taken.
@@ -42,7 +44,7 @@ impl Worker {
     pub fn new(config: Rc<Config>, trail: Rc<RefCell<Trail>>) -> Self {
         let metrics = Metrics::new(&config.name, config.bounds.metric_series);
         let verified = RefCell::new(Verified::new(config.bounds.verified_tokens));
-        Self { config, trail, metrics, verified, waiting: RefCell::default() }
+        Self { config, trail, metrics, verified, waiting: RefCell::default(), breaker: Cell::default() }
     }
 
     /// Takes a place among the waiting; `false` when all are taken, or this principal's share of them.
@@ -66,6 +68,14 @@ impl Worker {
             Some(own) if *own > 1 => *own = own.saturating_sub(1),
             _ => drop(waiting.each.remove(principal)),
         }
+    }
+
+    /// Looks at the breaker of the rate limit service, or tells it what happened.
+    pub(super) fn with_breaker<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {
+        let mut breaker = self.breaker.get();
+        let told = act(&mut breaker);
+        self.breaker.set(breaker);
+        told
     }
 
     /// Requests that wait.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::signature::SignatureCheck;
-use super::{Body, Callout, CalloutId, Host, HostError, Level, MetricId, MetricKind, Version, Versioned};
+use super::{
+    Body, Callout, CalloutId, GrpcCall, Host, HostError, Level, MetricId, MetricKind, Version, Versioned,
+};
 use crate::time::{Monotonic, UnixTime};
 
 /// See the module. Fields are public so that a test can set the scene and look at what happened.
@@ -25,6 +27,12 @@ pub struct FakeHost {
     pub response_body: RefCell<Vec<u8>>,
     /// Callouts started, in order; the index is the [`CalloutId`].
     pub callouts: RefCell<Vec<Callout>>,
+    /// Messages of the gRPC calls started, in order; the index is the [`CalloutId`].
+    pub calls: RefCell<Vec<Vec<u8>>>,
+    /// What [`Host::body`] gives for the answer of a gRPC call.
+    pub grpc_body: RefCell<Vec<u8>>,
+    /// Makes [`Host::call`] fail.
+    pub call_fails: Cell<bool>,
     /// Makes [`Host::dispatch`] fail.
     pub dispatch_fails: Cell<bool>,
     /// Makes [`Host::verify_signature`] fail, as a proxy does that knows no such function.
@@ -114,6 +122,7 @@ impl Host for FakeHost {
         let bytes = match body {
             Body::Request => self.request_body.borrow(),
             Body::Response | Body::Callout => self.response_body.borrow(),
+            Body::Grpc => self.grpc_body.borrow(),
         };
         Ok(bytes.iter().skip(start).take(length).copied().collect())
     }
@@ -125,6 +134,16 @@ impl Host for FakeHost {
         let mut callouts = self.callouts.borrow_mut();
         let id = CalloutId(u32::try_from(callouts.len()).unwrap_or(u32::MAX));
         callouts.push(callout.clone());
+        Ok(id)
+    }
+
+    fn call(&self, call: &GrpcCall<'_>) -> Result<CalloutId, HostError> {
+        if self.call_fails.get() || call.timeout.is_zero() {
+            return Err(HostError::NotFound);
+        }
+        let mut calls = self.calls.borrow_mut();
+        let id = CalloutId(u32::try_from(calls.len()).unwrap_or(u32::MAX));
+        calls.push(call.message.to_vec());
         Ok(id)
     }
 

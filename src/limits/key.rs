@@ -325,4 +325,4 @@ const OVERFLOW: u8 = 7;
 const LAYOUT: u8 = 1;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::limits) mod tests;

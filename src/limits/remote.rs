@@ -9,10 +9,20 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
+
+use crate::limits::remote::message::{EnvoyGrpc, GrpcService};
 use crate::limits::spec::FailureModeSpec;
 use crate::limits::{Limit, gcra};
 
+pub mod answer;
+pub mod breaker;
 pub(super) mod compile;
+#[cfg(any(test, feature = "cases"))]
+pub mod fake;
+pub mod headers;
+mod message;
+pub mod question;
 
 /// Whom global limits are asked of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +80,23 @@ pub const MAX_WORD: usize = 96;
 
 /// The longest `timeout`.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// gRPC's name of the service.
+pub const SERVICE: &str = "envoy.service.ratelimit.v3.RateLimitService";
+
+/// gRPC's name of the method.
+pub const METHOD: &str = "ShouldRateLimit";
+
+// === impl Service ===
+
+impl Service {
+    /// What Envoy calls, as a serialised `envoy.config.core.v3.GrpcService`. A bare name would do as well, unless it
+    /// happens to read as such a message: then Envoy takes it for one.
+    pub fn target(&self) -> Vec<u8> {
+        let envoy_grpc = Some(EnvoyGrpc { cluster_name: self.cluster.clone() });
+        GrpcService { envoy_grpc }.encode_to_vec()
+    }
+}
 
 // === impl Counter ===
 

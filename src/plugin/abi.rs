@@ -23,6 +23,7 @@ pub(super) enum Buffer {
     RequestBody,
     ResponseBody,
     CalloutBody,
+    GrpcMessage,
     PluginConfiguration,
 }
 
@@ -304,6 +305,7 @@ impl From<Buffer> for u32 {
             Buffer::RequestBody => 0,
             Buffer::ResponseBody => 1,
             Buffer::CalloutBody => 4,
+            Buffer::GrpcMessage => 5,
             Buffer::PluginConfiguration => 7,
         }
     }

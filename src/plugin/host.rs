@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::host::signature::{self, SignatureCheck};
 use crate::host::{
-    Body, Callout, CalloutId, Host, HostError, Level, MetricId, MetricKind, Version, Versioned,
+    Body, Callout, CalloutId, GrpcCall, Host, HostError, Level, MetricId, MetricKind, Version, Versioned,
 };
 use crate::plugin::abi;
 use crate::time::{Monotonic, UnixTime};
@@ -47,6 +47,7 @@ impl Host for ProxyHost {
     fn body(&self, body: Body, start: usize, length: usize) -> Result<Vec<u8>, HostError> {
         let buffer = match body {
             Body::Callout => abi::Buffer::CalloutBody,
+            Body::Grpc => abi::Buffer::GrpcMessage,
             Body::Request => abi::Buffer::RequestBody,
             Body::Response => abi::Buffer::ResponseBody,
         };
@@ -70,6 +71,21 @@ impl Host for ProxyHost {
         )
         .map(CalloutId)
         .map_err(|_| HostError::BadArgument)
+    }
+
+    fn call(&self, call: &GrpcCall<'_>) -> Result<CalloutId, HostError> {
+        // The SDK takes a text only; names of clusters are short enough for lengths of one byte, so this is one.
+        let target = std::str::from_utf8(call.target).map_err(|_| HostError::BadArgument)?;
+        proxy_wasm::hostcalls::dispatch_grpc_call(
+            target,
+            call.service,
+            call.method,
+            Vec::new(),
+            Some(call.message),
+            call.timeout,
+        )
+        .map(CalloutId)
+        .map_err(|_| HostError::NotFound)
     }
 
     fn define_metric(&self, kind: MetricKind, name: &str) -> Result<MetricId, HostError> {

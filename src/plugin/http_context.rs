@@ -1,6 +1,6 @@
 //! One stream: hands the transaction what the proxy says, and does what it answers.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
@@ -10,7 +10,7 @@ use crate::filter::step::{LocalReply, RequestEdits, Step, valid_value};
 use crate::filter::transaction::{EndFacts, Transaction};
 use crate::filter::upstream;
 use crate::filter::worker::Worker;
-use crate::host::{Host, HostError, Level};
+use crate::host::{CalloutId, Host, HostError, Level};
 use crate::http::pairs::Pairs;
 use crate::http::{PeerCertificate, RouteProfile, StreamFacts};
 use crate::plugin::abi::{self, Map};
@@ -24,8 +24,6 @@ pub(super) struct Http {
     transaction: Rc<RefCell<Transaction>>,
     root: Rc<Shared>,
     grpc: bool,
-    /// The upstream answered before the decision.
-    holds_response: Cell<bool>,
 }
 
 /// A stream of a root that has no configuration: the host should not send one, and gets nothing through.
@@ -37,29 +35,42 @@ impl Http {
     /// A stream that is about to begin.
     pub(super) fn new(id: u32, worker: Rc<Worker>, root: Rc<Shared>) -> Self {
         let transaction = Rc::new(RefCell::new(Transaction::new(Rc::clone(&worker))));
-        Self { id, worker, transaction, root, grpc: false, holds_response: Cell::new(false) }
+        Self { id, worker, transaction, root, grpc: false }
     }
 
     /// The last thing a callback of the request does.
     fn apply(&self, step: Step) -> Action {
-        match self.transaction.borrow().waits_until() {
-            Some(_) => self.root.await_tick(self.id, &self.transaction),
-            None => self.root.forget(self.id),
-        }
+        self.await_or_forget();
         let action = apply(step);
-        if action == Action::Continue && self.holds_response.take() {
+        if action == Action::Continue && self.transaction.borrow_mut().release_response() {
             // a stream that is gone has nothing to send on
             let _ = abi::continue_response();
         }
         action
     }
 
+    fn await_or_forget(&self) {
+        match self.transaction.borrow().waits_until() {
+            Some(_) => self.root.await_tick(self.id, &self.transaction),
+            None => self.root.forget(self.id),
+        }
+    }
+
     fn response_action(&self) -> Action {
-        if self.holds_response.get() { Action::Pause } else { Action::Continue }
+        if self.transaction.borrow().holds_response() { Action::Pause } else { Action::Continue }
     }
 }
 
-impl Context for Http {}
+impl Context for Http {
+    /// The status is the callback's: what the proxy would tell of the last call says nothing.
+    fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
+        let step = self.transaction.borrow_mut().on_call_answered(CalloutId(token), status, size, &ProxyHost);
+        if let Some(step) = step {
+            self.await_or_forget();
+            resume(&self.transaction, step);
+        }
+    }
+}
 
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
@@ -91,7 +102,6 @@ impl HttpContext for Http {
         for (name, value) in &edits.set {
             let _ = abi::set_header(Map::Response, name, value.as_bytes());
         }
-        self.holds_response.set(edits.hold);
         self.response_action()
     }
 
@@ -188,6 +198,16 @@ pub(super) fn apply(step: Step) -> Action {
         ProxyHost.log(Level::Error, &format!("mlgate: an answer could not be sent: {error:?}"));
     }
     Action::Pause
+}
+
+/// Does what a step says outside of the request's own callbacks, where a request is held that may go on.
+pub(super) fn resume(transaction: &RefCell<Transaction>, step: Step) {
+    if apply(step) == Action::Continue {
+        let _ = abi::continue_request();
+        if transaction.borrow_mut().release_response() {
+            let _ = abi::continue_response();
+        }
+    }
 }
 
 /// Trailers carry nothing under our names in either direction: some servers merge them into the headers.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{Action, ContextType};
+use proxy_wasm::types::ContextType;
 
 use crate::audit::export::Trail;
 use crate::config;
@@ -15,7 +15,7 @@ use crate::host::{Body, CalloutId, Host, Level};
 use crate::http::pairs::Pairs;
 use crate::plugin::abi;
 use crate::plugin::host::ProxyHost;
-use crate::plugin::http_context::{Http, Unconfigured, apply};
+use crate::plugin::http_context::{Http, Unconfigured, resume};
 
 /// The root context.
 pub(super) struct Root {
@@ -58,9 +58,9 @@ impl Root {
         Self { shared: Rc::new(shared), worker: None }
     }
 
-    /// Refuses those whose time is over. The status of each context switch is checked: after a failed one the
+    /// Tells those whose time is over. The status of each context switch is checked: after a failed one the
     /// previous context stays effective, and an answer would go to the wrong stream.
-    fn refuse_late(&self) {
+    fn tell_late(&self) {
         let now = ProxyHost.monotonic();
         let late: Vec<(u32, Rc<RefCell<Transaction>>)> = self
             .shared
@@ -73,10 +73,8 @@ impl Root {
         for (id, waiter) in late {
             self.shared.forget(id);
             if abi::set_effective_context(id).is_ok() {
-                let step = waiter.borrow_mut().on_deadline();
-                if apply(step) == Action::Continue {
-                    let _ = abi::continue_request();
-                }
+                let step = waiter.borrow_mut().on_deadline(&ProxyHost);
+                resume(&waiter, step);
             }
             let _ = abi::set_effective_context(self.shared.id);
         }
@@ -158,7 +156,7 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        self.refuse_late();
+        self.tell_late();
         let idle = self.worker.as_ref().is_none_or(|worker| {
             let mut trail = worker.trail.borrow_mut();
             trail.tick(&ProxyHost);

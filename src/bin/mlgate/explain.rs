@@ -16,7 +16,9 @@ use mlgate::filter::step::{LocalReply, Step};
 use mlgate::filter::transaction::Transaction;
 use mlgate::filter::worker::Worker;
 use mlgate::host::fake::FakeHost;
+use mlgate::host::{CalloutId, Host as _};
 use mlgate::http::pairs::Pairs;
+use mlgate::limits::remote::fake::FakeService;
 use mlgate::policy::ROLE_PREFIX;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -192,12 +194,21 @@ fn show(request: &mut Request, document: &Document, key: &str, place: &dyn Displ
 
 /// Sends the request through a transaction, as the filter would; gives the answer in the upstream's place.
 fn transact(request: &Request, block: &[u8], config: Config, host: &FakeHost) -> Option<LocalReply> {
+    let service = FakeService::of(&config.limits);
     let trail = Rc::new(RefCell::new(Trail::new(config.trail_settings())));
     let mut transaction = Transaction::new(Rc::new(Worker::new(Rc::new(config), trail)));
     let mut step = transaction.on_request_headers(block, request.facts.clone(), host);
-    if transaction.waits_until().is_some() {
+    if transaction.waits_until().is_some() && host.calls.borrow().is_empty() {
         host.request_body.replace(request.body.clone());
         step = transaction.on_request_body(request.body.len(), true, host);
+    }
+    // A service whose counters are at zero, too.
+    let asked = host.calls.borrow().first().cloned();
+    if let Some(message) = asked {
+        let answer = service.answer(&message, host.unix_time());
+        let size = answer.len();
+        host.grpc_body.replace(answer);
+        step = transaction.on_call_answered(CalloutId(0), 0, size, host).unwrap_or(step);
     }
     match step {
         Step::Reply(reply) => Some(reply),
@@ -258,6 +269,9 @@ fn human(report: &Report) -> String {
     }
     for limit in &stages.limits {
         say("limit", limit);
+    }
+    if let Some(service) = &stages.service {
+        say("service", service);
     }
     let because = match stages.because.as_slice() {
         [] => String::new(),

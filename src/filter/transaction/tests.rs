@@ -10,15 +10,15 @@ use crate::identity::api_key::ApiKey;
 
 const NOW: UnixTime = UnixTime::from_millis(1_770_000_000_000);
 
-struct Scene {
-    worker: Rc<Worker>,
-    host: FakeHost,
+pub(super) struct Scene {
+    pub(super) worker: Rc<Worker>,
+    pub(super) host: FakeHost,
     key: String,
 }
 
 use crate::time::UnixTime;
 
-fn scene(change: impl FnOnce(&mut serde_json::Value)) -> Scene {
+pub(super) fn scene(change: impl FnOnce(&mut serde_json::Value)) -> Scene {
     let key = ApiKey::generate(&[7; 64]).unwrap();
     let mut document = serde_json::json!({
         "version": 1,
@@ -49,7 +49,12 @@ fn scene(change: impl FnOnce(&mut serde_json::Value)) -> Scene {
 }
 
 impl Scene {
-    fn begin(&self, path: &str, headers: &[(&str, &str)], end_of_stream: bool) -> (Transaction, Step) {
+    pub(super) fn begin(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        end_of_stream: bool,
+    ) -> (Transaction, Step) {
         let mut pairs = vec![(":method", "POST"), (":path", path), ("x-api-key", self.key.as_str())];
         pairs.extend_from_slice(headers);
         let mut transaction = Transaction::new(Rc::clone(&self.worker));
@@ -58,24 +63,24 @@ impl Scene {
         (transaction, step)
     }
 
-    fn chat(&self) -> (Transaction, Step) {
+    pub(super) fn chat(&self) -> (Transaction, Step) {
         self.begin("/v1/chat/completions", &[("content-type", "application/json")], false)
     }
 
-    fn body(&self, transaction: &mut Transaction, body: &str, end_of_stream: bool) -> Step {
+    pub(super) fn body(&self, transaction: &mut Transaction, body: &str, end_of_stream: bool) -> Step {
         *self.host.request_body.borrow_mut() = body.as_bytes().to_vec();
         transaction.on_request_body(body.len(), end_of_stream, &self.host)
     }
 }
 
-fn status(step: &Step) -> Option<u16> {
+pub(super) fn status(step: &Step) -> Option<u16> {
     match step {
         Step::Reply(reply) => Some(reply.status),
         Step::Forward(_) | Step::Await => None,
     }
 }
 
-fn done(http_status: u16) -> EndFacts {
+pub(super) fn done(http_status: u16) -> EndFacts {
     EndFacts { http_status: Some(http_status), ..EndFacts::default() }
 }
 
@@ -101,7 +106,7 @@ fn nothing_but_forwarded_lets_a_byte_through() {
     assert_eq!(status(&step), Some(403));
     assert_eq!(scene.body(&mut answered, "{}", true), Step::Await);
     assert_eq!(answered.on_request_trailers(&scene.host), Step::Await);
-    assert_eq!(answered.on_deadline(), Step::Await);
+    assert_eq!(answered.on_deadline(&scene.host), Step::Await);
 }
 
 #[test]
@@ -157,7 +162,7 @@ fn a_wait_ends_by_its_deadline_and_gives_its_place_back() {
     let (mut first, _) = scene.chat();
     assert_eq!(first.waits_until(), Some(scene.host.monotonic().plus(Duration::from_secs(5))));
     assert_eq!(status(&scene.chat().1), Some(503), "one may wait");
-    assert_eq!(status(&first.on_deadline()), Some(408));
+    assert_eq!(status(&first.on_deadline(&scene.host)), Some(408));
     assert_eq!(scene.worker.waiting(), 0);
     assert_eq!(first.waits_until(), None);
     assert!(matches!(scene.chat().1, Step::Forward(_)), "dropped at once, so its place is free again");
@@ -270,12 +275,15 @@ fn an_answer_before_the_decision_is_held_if_it_is_a_success() {
     let scene = scene(|_| {});
     for (answer, hold) in [("200", true), ("307", false), ("x", true), ("404", false), ("503", false)] {
         let (mut waiting, _) = scene.chat();
-        assert_eq!(waiting.on_response_headers(&Pairs::write(&[(":status", answer)])).hold, hold, "{answer}");
-        assert_eq!(status(&waiting.on_deadline()), Some(408));
-        assert!(!waiting.on_response_headers(&Pairs::write(&[(":status", "408")])).hold);
+        waiting.on_response_headers(&Pairs::write(&[(":status", answer)]));
+        assert_eq!(waiting.holds_response(), hold, "{answer}");
+        assert_eq!(status(&waiting.on_deadline(&scene.host)), Some(408));
+        waiting.on_response_headers(&Pairs::write(&[(":status", "408")]));
+        assert!(!waiting.holds_response());
     }
     let (mut forwarded, _) = scene.begin("/predict", &[], true);
-    assert!(!forwarded.on_response_headers(&Pairs::write(&[(":status", "200")])).hold);
+    forwarded.on_response_headers(&Pairs::write(&[(":status", "200")]));
+    assert!(!forwarded.holds_response());
 }
 
 #[test]

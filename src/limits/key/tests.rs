@@ -6,11 +6,11 @@ use crate::resource::Resource;
 
 const KEY: HashKey = [7; 16];
 
-/// The tag of a request changed by `change`, and the parts it lacks.
-fn tag_of(
-    words: &[&str],
+/// What limits look at in a request for the model `m`, changed by `change`.
+pub(in crate::limits) fn with_subject<T>(
     change: impl FnOnce(&mut Identity, &mut Resource, &mut Option<IpAddr>),
-) -> (Tag, Vec<String>) {
+    act: impl FnOnce(&Subject<'_>) -> T,
+) -> T {
     let mut identity = Identity::anonymous();
     let mut resource =
         Resource { kind: String::from("model"), id: String::from("m"), attributes: AttributeMap::new() };
@@ -25,10 +25,19 @@ fn tag_of(
         now: None,
         source: None,
     };
-    let subject = Subject { attributes: &attributes, source, route: None, profile: "default" };
+    act(&Subject { attributes: &attributes, source, route: None, profile: "default" })
+}
+
+/// The tag of a request changed by `change`, and the parts it lacks.
+fn tag_of(
+    words: &[&str],
+    change: impl FnOnce(&mut Identity, &mut Resource, &mut Option<IpAddr>),
+) -> (Tag, Vec<String>) {
     let key: Vec<_> = words.iter().map(|word| KeyPart::parse(word).unwrap()).collect();
     let mut missing = Vec::new();
-    let tag = tag(&KEY, "limit", "default", &key, &subject, |part| missing.push(part.to_string()));
+    let tag = with_subject(change, |subject| {
+        tag(&KEY, "limit", "default", &key, subject, |part| missing.push(part.to_string()))
+    });
     (tag, missing)
 }
 

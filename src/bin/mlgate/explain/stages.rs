@@ -5,17 +5,18 @@ use std::rc::Rc;
 
 use mlgate::config::Config;
 use mlgate::credentials;
-use mlgate::filter::profile::{Authenticate, Profile};
+use mlgate::filter::profile::{Authenticate, Profile, route_of};
 use mlgate::filter::refusal::{Reason, Refusal};
 use mlgate::host::Host;
 use mlgate::http::{HeadLimits, RequestHead};
 use mlgate::identity::{Identity, authenticate};
-use mlgate::policy::attributes::Value;
+use mlgate::limits::Subject;
+use mlgate::policy::attributes::{Attributes, Value};
 use mlgate::policy::condition::{ClauseTrace, Truth};
 use mlgate::policy::explain::PolicyTrace;
 use mlgate::policy::spec::EffectSpec;
 use mlgate::resource::rules::Resolution;
-use mlgate::resource::scan;
+use mlgate::resource::{Resource, scan};
 use mlgate::review::candidate::Question;
 use mlgate::review::flip::flip;
 use serde::Serialize;
@@ -41,6 +42,9 @@ pub(super) struct Stages {
     pub(super) within_scope: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) limits: Vec<String>,
+    /// What the rate limit service is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) service: Option<String>,
     /// What would flip a denial.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) flip: Option<Flip>,
@@ -132,10 +136,31 @@ impl Stages {
         };
         self.caller = Some(Caller::of(&identity, request.assumed));
         config.revocation.check(&identity).map_err(|error| Refusal::from(error).reason)?;
-        if profile.authorize {
-            self.decide(request, &head, config, &identity, host)?;
-        }
+        let asked = if profile.authorize {
+            Some(self.decide(request, &head, config, &identity, host)?)
+        } else {
+            None
+        };
         self.limits = config.limits.selected(&profile.limits).flat_map(|limit| limit.promises()).collect();
+        let nothing = Resource::none();
+        let attributes = Attributes {
+            principal: &identity,
+            resource: asked.as_ref().map_or(&nothing, |(resource, _)| resource),
+            action: asked.as_ref().map_or("", |(_, action)| action),
+            environment: &config.environment,
+            now: Some(host.unix_time()),
+            source: head.source,
+        };
+        let subject = Subject {
+            attributes: &attributes,
+            source: head.source,
+            route: Some(&route_of(&head)),
+            profile: &profile.name,
+        };
+        let question = config.limits.question(&profile.limits, &subject);
+        self.service = question.zip(config.limits.service()).map(|(question, service)| {
+            format!("the cluster `{}` is asked of `{}`: {question}", service.cluster, service.domain)
+        });
         Ok(())
     }
 
@@ -157,7 +182,7 @@ impl Stages {
         config: &Config,
         identity: &Identity,
         host: &dyn Host,
-    ) -> Result<(), Reason> {
+    ) -> Result<(Rc<Resource>, Rc<str>), Reason> {
         let profile = config.profile(config.profiles.of(head)?)?;
         let resolution = match config.rules.resolve(&head.method, head.path(), &head.host) {
             Resolution::NeedsBody(pending) => {
@@ -168,7 +193,7 @@ impl Stages {
             }
             known => known,
         };
-        let (resource, action, listed) = match &resolution {
+        let (resource, action, listed) = match resolution {
             Resolution::Found { resource, action } => (resource, action, true),
             Resolution::Unlisted { resource, action } => (resource, action, false),
             Resolution::NeedsBody(_) | Resolution::Unknown => return Err(Reason::ResourceUnknown),
@@ -185,9 +210,9 @@ impl Stages {
         }
         let question = Question {
             principal: identity,
-            resource,
+            resource: &resource,
             listed,
-            action,
+            action: &action,
             environment: &config.environment,
             now: Some(host.unix_time()),
             source: head.source,
@@ -196,7 +221,7 @@ impl Stages {
         let within = self.within_scope.unwrap_or(false);
         let decision = config.policies.decide(&profile.policies, &question.attributes(), within);
         self.because = decision.policies;
-        decision.refused.map_or(Ok(()), Err)
+        decision.refused.map_or(Ok((resource, action)), Err)
     }
 }
 
