@@ -7,6 +7,7 @@
 //! | [`candidate`] | what does this configuration say of a caller, a resource and an action? |
 //! | [`suite`] | which combinations should be allowed? [`grid`]: are they, and nothing else? |
 //! | [`coverage`], [`mutants`] | what of the policies do these tables really try? |
+//! | [`reach`] | who can do this, and what can they do? |
 //! | [`record`], [`replay`] | what would it have said of what was recorded? |
 //! | [`flip`] | what would have to change for a denial to become an allow? |
 //! | [`diff`] | what flips between two of them? |
@@ -19,6 +20,7 @@ pub mod flip;
 pub mod grid;
 pub mod mutants;
 pub mod partial;
+pub mod reach;
 pub mod record;
 pub mod replay;
 pub mod suite;

@@ -139,8 +139,19 @@ fn wrong_words_on_the_command_line_are_invalid_input() {
 
 #[test]
 fn every_help_has_examples_and_exit_codes() {
-    let commands =
-        ["", "check", "explain", "schema", "test", "diff", "key new", "audit collect", "audit verify"];
+    let commands = [
+        "",
+        "check",
+        "explain",
+        "schema",
+        "test",
+        "diff",
+        "who-can",
+        "can-what",
+        "key new",
+        "audit collect",
+        "audit verify",
+    ];
     for command in commands {
         let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let output = mlgate(&arguments, "");

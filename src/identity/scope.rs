@@ -76,7 +76,7 @@ fn narrower_range(one: &IpNet, other: &IpNet) -> Option<IpNet> {
 }
 
 /// Equality, or a prefix before a trailing `*`.
-fn is_match(pattern: &str, text: &str) -> bool {
+pub(crate) fn is_match(pattern: &str, text: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => text.starts_with(prefix),
         None => pattern == text,

@@ -25,6 +25,7 @@ mod diff;
 mod environment;
 mod explain;
 mod key;
+mod reach;
 mod records;
 mod render;
 mod schema;
@@ -45,6 +46,7 @@ struct Arguments {
 enum Command {
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    CanWhat(reach::CanWhatCommand),
     Check(check::CheckCommand),
     Diff(diff::DiffCommand),
     Explain(explain::ExplainCommand),
@@ -54,6 +56,7 @@ enum Command {
     Render(render::RenderCommand),
     Schema(schema::SchemaCommand),
     Test(test::TestCommand),
+    WhoCan(reach::WhoCanCommand),
 }
 
 /// How results are written.
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
     let format = arguments.format;
     let result = match arguments.command {
         Command::Audit(command) => return audit::run(command, format),
+        Command::CanWhat(command) => reach::can_what(&command, format),
         Command::Check(command) => check::run(&command, format),
         Command::Diff(command) => diff::run(&command, format),
         Command::Explain(command) => explain::run(&command, format),
@@ -115,6 +119,7 @@ fn main() -> ExitCode {
         Command::Render(command) => render::run(&command, format),
         Command::Schema(command) => schema::run(command),
         Command::Test(command) => test::run(&command, format),
+        Command::WhoCan(command) => reach::who_can(&command, format),
     };
     match result {
         Ok(exit) => exit.into(),
