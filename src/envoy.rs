@@ -1,5 +1,5 @@
 //! The proxy around the gate: an Envoy document and a configuration become findings ([`review`]), and a configuration
-//! becomes an Envoy document.
+//! becomes an Envoy document ([`render`]).
 //!
 //! The filter cannot see most of what would make it useless: a route that switches it off, a policy that lets requests pass
 //! after a fault, a path that is rewritten behind it. This module looks where the filter cannot. Part of the command alone.
@@ -7,8 +7,10 @@
 pub mod clusters;
 mod parts;
 mod place;
+pub mod render;
 pub mod review;
 pub mod rule;
+mod yaml;
 
 #[cfg(test)]
 mod tests;

@@ -111,3 +111,25 @@ fn a_document_that_cannot_be_read_is_invalid_input() {
         assert!(error.contains(what) && error.lines().count() == 1, "{error}");
     }
 }
+
+#[test]
+fn nothing_is_found_in_what_is_rendered_for_each_example() {
+    for name in ["demo", "full", "large", "medium", "quickstart", "small"] {
+        let example = format!("envoy/config/{name}.yaml");
+        let rendered =
+            mlgate(&["render", "envoy", &example, "--cluster", "audit=collector.internal:4480"], "");
+        assert_eq!(rendered.status.code(), Some(0), "{}", text(&rendered.stderr));
+        let yaml = text(&rendered.stdout);
+        assert!(
+            yaml.starts_with("# made by `mlgate render envoy`")
+                && yaml.contains("address: collector.internal")
+        );
+        let path = file(&format!("rendered-{name}.yaml"), &yaml);
+        let output = mlgate(&["check", &example, "--envoy", path.to_str().unwrap(), "--format", "json"], "");
+        let report: Json = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["envoy"]["findings"], serde_json::json!([]), "{name}");
+    }
+    let output = mlgate(&["render", "envoy", "-"], "version: 1");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(output.stdout.is_empty());
+}

@@ -1,12 +1,13 @@
-//! The documented bootstrap: what it allows the filter is what the filter uses.
+//! The documented bootstrap and those that are rendered: what they allow the filter is what it uses, and Envoy takes them.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 
 use anyhow::Context;
 use mlgate::envoy::CAPABILITIES;
-use mlgate_integration::artifacts;
 use mlgate_integration::demo::setup;
+use mlgate_integration::{EnvoyBuilder, Stack, artifacts};
 use serde_json::Value;
 
 /// Calls of the proxy that the SDK's dispatcher answers for every plugin.
@@ -57,6 +58,44 @@ fn the_documented_bootstrap_has_that_list() -> anyhow::Result<()> {
         .context("no list")?;
     let written: BTreeSet<&str> = list.keys().map(String::as_str).collect();
     assert_eq!(written, CAPABILITIES.into(), "left: envoy/envoy.yaml, right: `CAPABILITIES`");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_rendered_for_each_example_is_accepted() -> anyhow::Result<()> {
+    let stack = Stack::create("rendered")?;
+    let key = rcgen::KeyPair::generate()?;
+    let certificate = rcgen::CertificateParams::new(vec!["gate.example".to_owned()])?.self_signed(&key)?;
+    let certificate = stack.write("tls.crt", certificate.pem())?;
+    let key = stack.write("tls.key", key.serialize_pem())?;
+    for name in ["small", "medium", "large", "full", "demo"] {
+        let output = Command::new(artifacts::command()?)
+            .args(["render", "envoy", &format!("envoy/config/{name}.yaml"), "--format", "json"])
+            .arg("--filter")
+            .arg(artifacts::filter_wasm()?)
+            .args(
+                ["--certificate", "--client-ca"]
+                    .iter()
+                    .flat_map(|flag| [(*flag).into(), certificate.clone()]),
+            )
+            .arg("--private-key")
+            .arg(&key)
+            .current_dir(artifacts::root())
+            .output()?;
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let mut builder = EnvoyBuilder::new().whole(serde_json::from_slice(&output.stdout)?);
+        for variable in [
+            "MLGATE_CHAIN_KEY_1",
+            "MLGATE_DIGEST_KEY_1",
+            "MLGATE_SHARED_KEY_1",
+            "MLGATE_PEPPER_1",
+            "MLGATE_JWT_SECRET_1",
+        ] {
+            builder = builder.environment(variable, "a secret of this test, which is longer than 32 bytes");
+        }
+        let (status, log) = builder.validate(&stack).await?;
+        assert!(status.success() && log.contains("OK"), "{name}: {log}");
+    }
     Ok(())
 }
 

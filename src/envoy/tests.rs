@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use crate::config::tree::Tree;
 use crate::config::{self, Format};
+use crate::envoy::render::{self, Address, Settings, TlsFiles};
 use crate::envoy::review::{Review, review};
 use crate::envoy::rule::{File, Rule};
 
@@ -240,5 +241,65 @@ fn what_is_not_of_envoy_is_refused() {
     for text in ["{}", "[]", "a: b", "static: {}"] {
         let envoy = Tree::of_proxy(text.as_bytes(), Format::Yaml).unwrap();
         assert!(review(&envoy, &document, &tree).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn nothing_is_found_in_what_is_rendered() {
+    let held = json!({"body_held": "4MiB"});
+    let changes: [&[(&str, Json)]; 8] = [
+        &[],
+        &[("/resources/body", json!({"peek": "hold"}))],
+        &[("/authentication", json!({"mtls": {"peer_validation": "attribute"}}))],
+        &[("/authentication", json!({"mtls": {"peer_validation": "listener"}, "source": {"trust": "xff"}}))],
+        &[("/bounds", held)],
+        &[("/routes", json!({}))],
+        &[(
+            "/routes",
+            json!({"a/b": "public", "a/c*": "default", "b/b": "public", "b*": "default", "*": "default", "B/*": "default", "models/all": "default"}),
+        )],
+        &[
+            ("/rate_limit_service", json!({"cluster": "model", "domain": "mlgate"})),
+            ("/limits/0/scope", json!("global")),
+            ("/limits/0/rates", json!({"default": [{"limit": 10, "window": "1m"}]})),
+        ],
+    ];
+    let names = ["quickstart", "small", "medium", "large", "full", "demo"];
+    let examples = names.map(|name| file(&format!("config/{name}.yaml")));
+    let changed = changes.map(|changes| {
+        let mut configuration = file("config/quickstart.yaml");
+        changes.iter().for_each(|(pointer, value)| put(&mut configuration, pointer, value.clone()));
+        configuration
+    });
+    for configuration in examples.into_iter().chain(changed) {
+        let (document, tree) = config::read(configuration.to_string().as_bytes(), Format::Json).unwrap();
+        let yaml = render::bootstrap(&document, &tree, &settings()).unwrap();
+        let envoy = Tree::of_proxy(yaml.as_bytes(), Format::Yaml).unwrap();
+        let review = review(&envoy, &document, &tree).unwrap();
+        assert_eq!(found(&review), [], "{yaml}");
+        let notes: Vec<&str> = review.not_checked.iter().map(|note| note.what.as_str()).collect();
+        assert!(notes.iter().all(|note| note.starts_with("which Envoy runs this")), "{notes:?}");
+    }
+}
+
+fn settings() -> Settings {
+    let path = || String::from("/f");
+    Settings {
+        listen: "0.0.0.0:8080".parse().unwrap(),
+        admin: "[::1]:9901".parse().unwrap(),
+        upstream: "models.internal:8000".parse().unwrap(),
+        filter: path(),
+        clusters: Vec::new(),
+        tls: TlsFiles { certificate: path(), private_key: path(), client_ca: path(), server_ca: path() },
+    }
+}
+
+#[test]
+fn an_address_is_a_host_and_a_port() {
+    for good in ["a:1", "10.0.0.1:65535", "[::1]:80", "models.ml_team.internal:8000"] {
+        assert!(good.parse::<Address>().is_ok(), "{good}");
+    }
+    for bad in ["", "a", ":1", "a:", "a:65536", "::1:80", "[a]:1", "a b:1", "a:-1", "[::1:80", "http://a:1"] {
+        assert!(bad.parse::<Address>().is_err(), "{bad}");
     }
 }

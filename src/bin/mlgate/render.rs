@@ -9,12 +9,14 @@ use mlgate::limits::remote::Counter;
 use crate::environment::Environment;
 use crate::{Exit, Format, Stop, format_of, read_file};
 
+mod envoy;
 mod limitador;
 mod ratelimit;
 
 /// Write the files of other programs from a configuration, so that nothing is said twice
 #[derive(Debug, Subcommand)]
 pub(crate) enum RenderCommand {
+    Envoy(Box<envoy::EnvoyCommand>),
     Limitador(limitador::LimitadorCommand),
     Ratelimit(ratelimit::RatelimitCommand),
 }
@@ -35,6 +37,7 @@ struct Counted {
 /// Runs one of them.
 pub(crate) fn run(command: &RenderCommand, format: Format) -> Result<Exit, Stop> {
     match command {
+        RenderCommand::Envoy(command) => envoy::run(command, format),
         RenderCommand::Limitador(command) => limitador::run(command, format),
         RenderCommand::Ratelimit(command) => ratelimit::run(command, format),
     }
