@@ -282,6 +282,23 @@ fn an_explanation_shows_each_clause() {
 }
 
 #[test]
+fn a_global_limit_is_explained_by_what_the_service_is_asked() {
+    let variables = ["MLGATE_PEPPER_1", "MLGATE_CHAIN_KEY_1", "MLGATE_DIGEST_KEY_1", "MLGATE_SHARED_KEY_1"];
+    let config = "envoy/config/full.yaml";
+    let lines: String = variables.map(|name| format!("{name}={}\n", "k".repeat(32))).concat();
+    let variables = file("full.env", &format!("{lines}MLGATE_JWT_SECRET_1={}\n", "k".repeat(32)));
+    let request = "{ method: POST, path: /predict, principal: user_1, source: 10.0.0.1 }";
+    let variables = variables.to_str().unwrap();
+    let output = mlgate(&["explain", config, "--request", "-", "--env", variables], request);
+    let explained = text(&output.stdout);
+    let service = "  service   the cluster `ratelimit` is asked of `mlgate`: [limit=fleet, principal.org=acme, rates=default, window=1m]\n";
+    assert!(explained.contains(service) && explained.contains("=> allowed"), "{explained}");
+    let output = mlgate(&["check", config, "--env", variables], "");
+    let promise = "limit `fleet`, tier `default`: at most 2 x 10000 requests in any 1m over all Envoys, since services count fixed windows, for each `principal.org`\n";
+    assert!(text(&output.stdout).contains(promise), "{}", text(&output.stdout));
+}
+
+#[test]
 fn a_key_is_checked_at_the_time_of_the_request() {
     let output = mlgate(&["key", "new", "--consumer", "user_2", "--format", "json"], "");
     let made: Json = serde_json::from_slice(&output.stdout).unwrap();

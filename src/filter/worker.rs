@@ -22,7 +22,8 @@ pub struct Worker {
     /// Tokens that were verified a short while ago: they end with this configuration.
     pub verified: RefCell<Verified>,
     waiting: RefCell<Waiting>,
-    breaker: Cell<Breaker>,
+    /// Of the rate limit service.
+    breaker: Rc<Cell<Breaker>>,
 }
 
 /// Places that are taken.
@@ -44,7 +45,19 @@ impl Worker {
     pub fn new(config: Rc<Config>, trail: Rc<RefCell<Trail>>) -> Self {
         let metrics = Metrics::new(&config.name, config.bounds.metric_series);
         let verified = RefCell::new(Verified::new(config.bounds.verified_tokens));
-        Self { config, trail, metrics, verified, waiting: RefCell::default(), breaker: Cell::default() }
+        Self { config, trail, metrics, verified, waiting: RefCell::default(), breaker: Rc::default() }
+    }
+
+    /// Goes on with the breaker of a worker that asks the same service: a dead one is paid for once, not once by each
+    /// configuration of this VM.
+    #[must_use]
+    pub fn beside(mut self, others: &[Rc<Self>]) -> Self {
+        let cluster = |worker: &Self| worker.config.limits.service().map(|service| service.cluster.clone());
+        let same = others.iter().rfind(|other| cluster(other) == cluster(&self));
+        if let Some(known) = same {
+            self.breaker = Rc::clone(&known.breaker);
+        }
+        self
     }
 
     /// Takes a place among the waiting; `false` when all are taken, or this principal's share of them.

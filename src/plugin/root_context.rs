@@ -139,8 +139,11 @@ impl RootContext for Root {
                     // The root before this one may leave something behind, and no request need come.
                     self.shared.deliver_soon();
                 }
-                let worker = Rc::new(Worker::new(config, trail));
-                WORKERS.with_borrow_mut(|workers| workers.push(Rc::clone(&worker)));
+                let worker = WORKERS.with_borrow_mut(|workers| {
+                    let worker = Rc::new(Worker::new(config, trail).beside(workers));
+                    workers.push(Rc::clone(&worker));
+                    worker
+                });
                 if let Some(before) = self.worker.replace(worker) {
                     heir(&before);
                 }

@@ -13,7 +13,7 @@ const NOW: UnixTime = UnixTime::from_millis(1_770_000_000_000);
 pub(super) struct Scene {
     pub(super) worker: Rc<Worker>,
     pub(super) host: FakeHost,
-    key: String,
+    pub(super) key: String,
 }
 
 use crate::time::UnixTime;

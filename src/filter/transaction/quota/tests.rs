@@ -1,3 +1,4 @@
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -240,6 +241,25 @@ fn a_dead_service_is_paid_for_once() {
 }
 
 #[test]
+fn the_next_configuration_does_not_pay_for_the_same_dead_service() {
+    let scene = only_global("allow");
+    for _ in 0..MAX_FAILURES {
+        let (mut transaction, call) = waiting(&scene);
+        transaction.on_call_answered(call, 14, 0, &scene.host);
+    }
+    let next = |change: fn(&mut Json), known: &Scene| {
+        let scene = with("allow", change);
+        let worker = Rc::into_inner(scene.worker).unwrap().beside(&[Rc::clone(&known.worker)]);
+        Scene { worker: Rc::new(worker), host: scene.host, key: scene.key }
+    };
+    let elsewhere = next(|document| document["rate_limit_service"]["cluster"] = json!("other"), &scene);
+    waiting(&elsewhere);
+    let same = next(|document| document["rate_limit_service"]["domain"] = json!("other"), &scene);
+    assert!(matches!(same.begin("/predict", &[], true).1, Step::Forward(_)), "without a call");
+    assert!(same.host.calls.borrow().is_empty());
+}
+
+#[test]
 fn a_call_that_cannot_start_is_no_answer() {
     for (mode, expected) in [("allow", None), ("local", None), ("deny", Some(503))] {
         let scene = only_global(mode);
@@ -274,7 +294,7 @@ fn an_answer_to_another_question_is_none() {
     assert!(transaction.waits_until().is_some());
     let (mut body, _) = scene.chat();
     assert_eq!(body.on_call_answered(call, 0, 2, &scene.host), None, "it waits for something else");
-    let mut idle = Transaction::new(std::rc::Rc::clone(&scene.worker));
+    let mut idle = Transaction::new(Rc::clone(&scene.worker));
     assert_eq!(idle.on_call_answered(call, 0, 2, &scene.host), None);
 }
 
