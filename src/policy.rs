@@ -10,16 +10,20 @@ use crate::config::faults::{Faults, segment};
 use crate::filter::refusal::Reason;
 
 use attributes::{Attributes, Category};
+use combining::{Combining, Verdict};
 use condition::truth::{Lookup, Match};
 use condition::{Absence, Condition, Flaw, Part, Truth};
+use index::{Index, Over};
 use rbac::Role;
-use spec::{AuthorizationSpec, CombiningSpec, EffectSpec, ModeSpec};
+use spec::{AuthorizationSpec, EffectSpec, ModeSpec};
 
 pub mod abac;
 pub mod attributes;
+pub mod combining;
 pub mod condition;
 pub mod explain;
 pub mod facts;
+mod index;
 pub mod mutation;
 pub mod rbac;
 pub mod schema;
@@ -38,6 +42,17 @@ pub struct Decision {
     pub policies: Vec<String>,
     /// Policies that could not be evaluated, whether or not that decided; sorted, each once.
     pub errors: Vec<PolicyError>,
+    /// Policies in shadow mode that would have turned the answer; sorted.
+    pub shadow: Vec<Shadowed>,
+}
+
+/// A policy in shadow mode that would alone have turned the answer, had it been enforced.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shadowed {
+    /// The policy's name.
+    pub policy: String,
+    /// Whether it would have denied what was allowed; otherwise it would have allowed what was refused.
+    pub denies: bool,
 }
 
 /// A policy that could not be evaluated, because of one attribute.
@@ -56,8 +71,12 @@ pub struct PolicyError {
 pub struct PolicySet {
     roles: BTreeMap<String, Role>,
     policies: Vec<Policy>,
+    /// Policies that are not switched off, filed.
+    index: Index,
+    /// Allows that are enforced, filed by whose they are and which action they name.
+    claims: Index,
     reads: Vec<(Category, String)>,
-    combining: CombiningSpec,
+    combining: Combining,
 }
 
 /// One policy that has a name of its own.
@@ -130,7 +149,14 @@ impl PolicySet {
         }
         let roles = rbac::compile(&spec.roles, facts, &format!("{pointer}/roles"), faults);
         let policies = abac::compile(&spec.policies, facts, &format!("{pointer}/policies"), faults);
-        let mut set = Self { roles, policies, reads: Vec::new(), combining: spec.combining };
+        let file = |over, counts: &dyn Fn(&Policy) -> bool| {
+            let counted = policies.iter().enumerate().filter(|(_, policy)| counts(policy));
+            Index::build(counted.map(|(number, policy)| (number, &policy.rule)), over)
+        };
+        let index = file(Over::Rule, &|policy| policy.mode != ModeSpec::Off);
+        let claims = file(Over::Claim, &Policy::grants);
+        let combining = spec.combining.into();
+        let mut set = Self { roles, policies, index, claims, reads: Vec::new(), combining };
         set.reads = set.collect_reads();
         set
     }
@@ -173,80 +199,51 @@ impl PolicySet {
         attributes: &Attributes<'_>,
         scope_ok: bool,
     ) -> Decision {
-        match self.combining {
-            CombiningSpec::DenyOverrides => self.deny_overrides(selection, attributes, scope_ok),
-        }
-    }
-
-    fn deny_overrides(
-        &self,
-        selection: &PolicySelection,
-        attributes: &Attributes<'_>,
-        scope_ok: bool,
-    ) -> Decision {
-        let mut denies: Vec<&Rc<str>> = Vec::new();
-        let mut erring_denies: Vec<&Rc<str>> = Vec::new();
-        let mut allows: Vec<&Rc<str>> = Vec::new();
-        let mut errors = Vec::new();
-        for (name, effect, rule) in self.applicable(selection, attributes) {
-            match (rule.evaluate(attributes), effect) {
-                (Truth::True, EffectSpec::Deny) => denies.push(name),
-                (Truth::True, EffectSpec::Allow) => allows.push(name),
-                (Truth::False, _) => {}
-                (Truth::Error(error), effect) => {
-                    if effect == EffectSpec::Deny {
-                        erring_denies.push(name);
-                    }
-                    errors.push(PolicyError {
-                        policy: name.to_string(),
-                        attribute: error.attribute.to_string(),
-                        flaw: error.flaw,
-                    });
+        let combining = selection.combining().unwrap_or(self.combining);
+        let lookup = Lookup { attributes, absence: combining.absence() };
+        let mut verdicts = Vec::new();
+        for role in self.roles_of(selection, attributes) {
+            for rule in role.index.candidates(lookup).filter_map(|number| role.permissions.get(number)) {
+                let said = rule.matches(lookup);
+                if said != Match::No {
+                    let (effect, mode) = (EffectSpec::Allow, ModeSpec::Enforce);
+                    verdicts.push(Verdict { name: &role.policy, effect, mode, order: None, said });
                 }
             }
         }
-        errors.sort_unstable();
-        errors.dedup();
-        let (refused, determining) = if !denies.is_empty() {
-            (Some(Reason::ExplicitDeny), denies)
-        } else if !erring_denies.is_empty() {
-            (Some(Reason::PolicyError), erring_denies)
-        } else if !scope_ok {
-            (Some(Reason::Scope), Vec::new())
-        } else if !allows.is_empty() {
-            (None, allows)
-        } else {
-            (Some(self.nothing_allows(selection, attributes)), Vec::new())
-        };
-        let mut policies: Vec<String> = determining.into_iter().map(|name| name.to_string()).collect();
-        policies.sort_unstable();
-        policies.dedup();
-        Decision { refused, policies, errors }
+        for number in self.index.candidates(lookup).filter(|number| selection.has_policy(*number)) {
+            let Some(Policy { name, effect, mode, rule }) = self.policies.get(number) else { continue };
+            let said = rule.matches(lookup);
+            if said != Match::No {
+                verdicts.push(Verdict { name, effect: *effect, mode: *mode, order: Some(number), said });
+            }
+        }
+        combining.decide(&verdicts, scope_ok, || self.nothing_allows(selection, lookup))
     }
 
     /// `no_match` when something of the caller's names the action but not for this, else `role`.
-    fn nothing_allows(&self, selection: &PolicySelection, attributes: &Attributes<'_>) -> Reason {
-        let named = self.applicable(selection, attributes).any(|(_, effect, rule)| {
-            effect == EffectSpec::Allow && rule.claim.evaluate(attributes) != Truth::False
+    fn nothing_allows(&self, selection: &PolicySelection, lookup: Lookup<'_>) -> Reason {
+        let claimed = |rule: &Rule| rule.claim.matches(lookup) != Match::No;
+        let by_role = self.roles_of(selection, lookup.attributes).any(|role| {
+            let permission = |number: usize| role.permissions.get(number);
+            role.claims.any(lookup, |number| permission(number).is_some_and(|rule| claimed(rule)))
         });
+        let by_policy = |number: usize| {
+            let policy = self.policies.get(number).filter(|_| selection.has_policy(number));
+            policy.is_some_and(|policy| claimed(&policy.rule))
+        };
+        let named = by_role || self.claims.any(lookup, by_policy);
         if named { Reason::NoMatch } else { Reason::Role }
     }
 
-    /// What is selected and enforced: the permissions of the caller's roles, then policies.
-    fn applicable<'a>(
+    /// The roles of the caller that are configured and selected.
+    fn roles_of<'a>(
         &'a self,
         selection: &'a PolicySelection,
         attributes: &Attributes<'a>,
-    ) -> impl Iterator<Item = (&'a Rc<str>, EffectSpec, &'a Rule)> {
+    ) -> impl Iterator<Item = &'a Role> {
         let roles = attributes.principal.roles.iter().filter_map(|role| self.roles.get(role));
-        let permissions = roles.filter(|role| selection.has_role(role.index)).flat_map(|role| {
-            role.permissions.iter().map(move |rule| (&role.policy, EffectSpec::Allow, &**rule))
-        });
-        let policies = self.policies.iter().enumerate();
-        let policies = policies
-            .filter(|(index, policy)| policy.mode == ModeSpec::Enforce && selection.has_policy(*index))
-            .map(|(_, policy)| (&policy.name, policy.effect, &policy.rule));
-        permissions.chain(policies)
+        roles.filter(|role| selection.has_role(role.place))
     }
 
     fn collect_reads(&self) -> Vec<(Category, String)> {
@@ -263,6 +260,14 @@ impl PolicySet {
         reads.sort_unstable();
         reads.dedup();
         reads
+    }
+}
+
+// === impl Policy ===
+
+impl Policy {
+    fn grants(&self) -> bool {
+        self.effect == EffectSpec::Allow && self.mode == ModeSpec::Enforce
     }
 }
 

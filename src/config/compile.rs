@@ -332,8 +332,15 @@ fn profile(
             "leave one of them out",
         );
     }
-    let selected_policies =
+    let mut selected_policies =
         PolicySelection::compile(spec.policies.as_ref(), policies, &format!("{pointer}/policies"), faults);
+    if let Some(how) = spec.combining {
+        let pointer = format!("{pointer}/combining");
+        if !authorize {
+            faults.at(&pointer, "no policy is asked under `authorize: none`", "leave one of them out");
+        }
+        selected_policies = selected_policies.combined(how.into(), policies, &pointer, faults);
+    }
     Profile {
         name: name.to_owned(),
         authenticate,

@@ -9,7 +9,7 @@ use crate::audit::spec::AuditSpec;
 use crate::config::values::{DurationText, SizeText};
 use crate::identity::spec::{AuthenticationSpec, BindingSpec, ConsumerSpec, EnvKeySpec};
 use crate::limits::spec::{LimitSpec, ServiceSpec};
-use crate::policy::spec::AuthorizationSpec;
+use crate::policy::spec::{AuthorizationSpec, ProfileCombiningSpec};
 use crate::resource::spec::{MatchSpec, ResourcesSpec};
 
 /// One configuration document, version 1.
@@ -134,6 +134,8 @@ pub struct ProfileSpec {
     pub limits: Option<Json>,
     /// `none`, or names of policies and `role:<role>`, a trailing `*` is a prefix; absent means all.
     pub policies: Option<Json>,
+    /// How they combine; absent means as `authorization.combining` says.
+    pub combining: Option<ProfileCombiningSpec>,
     /// What a request must also look like where nobody is authenticated.
     #[serde(rename = "match")]
     pub matches: Option<MatchSpec>,
@@ -173,6 +175,7 @@ impl ProfileSpec {
             authorize: None,
             limits: None,
             policies: None,
+            combining: None,
             matches: None,
             audit: ProfileAuditSpec::All,
         }

@@ -25,10 +25,11 @@ struct Series {
 }
 
 /// Every name, its kind and its labels, as the reference lists them.
-pub const NAMES: [(&str, &str, &str); 7] = [
+pub const NAMES: [(&str, &str, &str); 8] = [
     ("mlgate_requests_total", "counter", "decision, reason, profile"),
     ("mlgate_duration_us", "histogram", "stage"),
     ("mlgate_limit_total", "counter", "limit, outcome"),
+    ("mlgate_shadow_denied_total", "counter", "policy"),
     ("mlgate_degraded_total", "counter", "what"),
     ("mlgate_audit_queue_events", "gauge", ""),
     ("mlgate_audit_dropped_total", "counter", ""),
@@ -62,6 +63,12 @@ impl Metrics {
     pub fn limit(&self, limit: &str, outcome: &'static str, host: &dyn Host) {
         let labels = [("limit", limit), ("outcome", outcome)];
         self.with(MetricKind::Counter, "mlgate_limit_total", &labels, host, |id| host.add(id, 1));
+    }
+
+    /// A policy in shadow mode would have denied what was allowed.
+    pub fn shadow_denied(&self, policy: &str, host: &dyn Host) {
+        let labels = [("policy", policy)];
+        self.with(MetricKind::Counter, "mlgate_shadow_denied_total", &labels, host, |id| host.add(id, 1));
     }
 
     /// Something did not work and the gate went on without it, or refused because of it.

@@ -147,7 +147,7 @@ impl Transaction {
         match resolution {
             Resolution::NeedsBody(pending) => self.wait_for_body(approach, pending, edits, host),
             known => {
-                let asked = self.decide(&approach, known)?;
+                let asked = self.decide(&approach, known, host)?;
                 self.charge(Standing::of(approach, Some(asked), Some(edits)), host)
             }
         }
@@ -171,7 +171,12 @@ impl Transaction {
     }
 
     /// What policies say. Nothing is charged before.
-    fn decide(&mut self, approach: &Approach, resolution: Resolution) -> Result<Asked, Refusal> {
+    fn decide(
+        &mut self,
+        approach: &Approach,
+        resolution: Resolution,
+        host: &dyn Host,
+    ) -> Result<Asked, Refusal> {
         let config = Rc::clone(&self.worker.config);
         let profile = config.profile(approach.profile)?;
         let (resource, action, listed) = match resolution {
@@ -194,6 +199,12 @@ impl Transaction {
         let within = approach.identity.scope.allows(&resource, &action, approach.head.source);
         let decision = config.policies.decide(&profile.policies, &attributes, within);
         self.exchange.event.policies = decision.policies;
+        for shadow in decision.shadow {
+            if shadow.denies {
+                self.worker.metrics.shadow_denied(&shadow.policy, host);
+            }
+            self.exchange.event.shadow.push(shadow.policy);
+        }
         match decision.refused {
             Some(reason) => Err(reason.into()),
             None => Ok((resource, action)),
@@ -278,7 +289,7 @@ impl Transaction {
             .body(Body::Request, 0, self.exchange.held())
             .map_err(|_| Refusal::from(Reason::BodyUnreadable))
             .and_then(|body| scan::model_of_body(&body, config.bounds.json_depth).map_err(Refusal::from))
-            .and_then(|model| self.decide(&caller, config.rules.complete(&pending, &model)))
+            .and_then(|model| self.decide(&caller, config.rules.complete(&pending, &model), host))
             .and_then(|asked| self.charge(Standing::of(caller, Some(asked), edits), host));
         admitted.unwrap_or_else(|refusal| self.refuse(refusal))
     }

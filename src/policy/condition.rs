@@ -230,6 +230,10 @@ impl Clause {
         &self.attribute
     }
 
+    pub(crate) fn shared_attribute(&self) -> Rc<Designator> {
+        Rc::clone(&self.attribute)
+    }
+
     /// What it does with it.
     pub const fn comparison(&self) -> &Comparison {
         &self.comparison

@@ -1,7 +1,8 @@
 //! Why a decision is what it is: every policy, clause by clause.
 
 use super::attributes::{Attributes, Value};
-use super::condition::{ClauseTrace, Truth};
+use super::condition::truth::Lookup;
+use super::condition::{Absence, ClauseTrace, Truth};
 use super::spec::{EffectSpec, ModeSpec};
 use super::{PolicySelection, PolicySet, Rule};
 use crate::config::faults::segment;
@@ -28,6 +29,8 @@ pub struct PolicyTrace {
 impl PolicySet {
     /// What every permission and policy says, whether or not it decides: roles by name, then policies as written.
     pub fn explain(&self, selection: &PolicySelection, attributes: &Attributes<'_>) -> Vec<PolicyTrace> {
+        let combining = selection.combining().unwrap_or(self.combining);
+        let lookup = Lookup { attributes, absence: combining.absence() };
         let mut traces = Vec::new();
         for (name, role) in &self.roles {
             let held = attributes.principal.roles.contains(name);
@@ -45,9 +48,9 @@ impl PolicySet {
                     pointer: rule.pointer(),
                     effect: EffectSpec::Allow,
                     mode: ModeSpec::Enforce,
-                    counts: selection.has_role(role.index),
-                    truth: if held == Truth::True { rule.evaluate(attributes) } else { Truth::False },
-                    clauses: std::iter::once(clause).chain(rule.trace(attributes)).collect(),
+                    counts: selection.has_role(role.place),
+                    truth: if held == Truth::True { Truth::from(rule.matches(lookup)) } else { Truth::False },
+                    clauses: std::iter::once(clause).chain(rule.clauses(lookup)).collect(),
                 });
             }
         }
@@ -58,8 +61,8 @@ impl PolicySet {
                 effect: policy.effect,
                 mode: policy.mode,
                 counts: policy.mode == ModeSpec::Enforce && selection.has_policy(index),
-                truth: policy.rule.evaluate(attributes),
-                clauses: policy.rule.trace(attributes).collect(),
+                truth: Truth::from(policy.rule.matches(lookup)),
+                clauses: policy.rule.clauses(lookup).collect(),
             });
         }
         traces
@@ -71,7 +74,12 @@ impl PolicySet {
 impl Rule {
     /// What each clause says, with its place in the document.
     pub fn trace(&self, attributes: &Attributes<'_>) -> impl Iterator<Item = ClauseTrace> {
+        self.clauses(Lookup { attributes, absence: Absence::NoMatch })
+    }
+
+    fn clauses(&self, lookup: Lookup<'_>) -> impl Iterator<Item = ClauseTrace> + use<> {
         let pointer = self.pointer();
-        self.claim.trace(&pointer, attributes).into_iter().chain(self.object.trace(&pointer, attributes))
+        let [claim, object] = self.conditions().map(|condition| condition.trace(&pointer, lookup));
+        claim.into_iter().chain(object)
     }
 }

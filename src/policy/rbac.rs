@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use super::condition::{Condition, Section};
 use super::facts::Facts;
+use super::index::{Index, Over};
 use super::spec::{EffectSpec, PermissionSpec, RoleSpec};
 use super::{Place, ROLE_PREFIX, Rule, check_name};
 use crate::config::faults::{Faults, segment};
@@ -18,9 +19,12 @@ pub(super) struct Role {
     /// `role:<role>`.
     pub(super) policy: Rc<str>,
     /// Its place among the roles, for selections.
-    pub(super) index: usize,
+    pub(super) place: usize,
     /// Its own permissions, then those of the roles that it inherits.
     pub(super) permissions: Vec<Rc<Rule>>,
+    /// The same, filed.
+    pub(super) index: Index,
+    pub(super) claims: Index,
 }
 
 /// How many roles there may be.
@@ -68,7 +72,9 @@ pub(super) fn compile(
             break;
         }
         let policy = Rc::from(format!("{ROLE_PREFIX}{name}"));
-        roles.insert(name.clone(), Role { policy, index, permissions });
+        let file = |over| Index::build(permissions.iter().map(Rc::as_ref).enumerate(), over);
+        let (filed, claims) = (file(Over::Rule), file(Over::Claim));
+        roles.insert(name.clone(), Role { policy, place: index, permissions, index: filed, claims });
     }
     roles
 }

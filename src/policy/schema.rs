@@ -23,7 +23,7 @@ pub struct Schema {
 }
 
 /// How a condition names an attribute (XACML 3.0 §5.29, `AttributeDesignator`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Designator {
     /// Its category.
     pub category: Category,

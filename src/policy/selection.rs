@@ -2,7 +2,8 @@
 
 use serde_json::Value as Json;
 
-use super::PolicySet;
+use super::combining::Combining;
+use super::{EffectSpec, ModeSpec, PolicySet};
 use crate::config::faults::Faults;
 
 /// A choice among the policies and roles of one [`PolicySet`].
@@ -10,6 +11,8 @@ use crate::config::faults::Faults;
 pub struct PolicySelection {
     /// `None`: all.
     chosen: Option<Chosen>,
+    /// `None`: as `authorization` says.
+    combining: Option<Combining>,
 }
 
 #[derive(Clone, Debug)]
@@ -33,7 +36,7 @@ impl PolicySelection {
         let mut chosen =
             Chosen { policies: vec![false; set.policies.len()], roles: vec![false; set.roles.len()] };
         let list = match spec {
-            Json::String(word) if word == "none" => return Self { chosen: Some(chosen) },
+            Json::String(word) if word == "none" => return Self::of(chosen),
             Json::Array(list) if !list.is_empty() => list,
             _ => {
                 faults.at(
@@ -41,7 +44,7 @@ impl PolicySelection {
                     "this selects no policies",
                     "write `none`, a list of names, or leave the word out for all",
                 );
-                return Self { chosen: Some(chosen) };
+                return Self::of(chosen);
             }
         };
         for (index, pattern) in list.iter().enumerate() {
@@ -71,7 +74,32 @@ impl PolicySelection {
                 );
             }
         }
-        Self { chosen: Some(chosen) }
+        Self::of(chosen)
+    }
+
+    /// The same policies, combined as a profile writes it at `pointer`. Where what is not denied is allowed there must
+    /// be something that denies.
+    pub fn combined(mut self, how: Combining, set: &PolicySet, pointer: &str, faults: &mut Faults) -> Self {
+        let denies = set.policies.iter().enumerate().any(|(index, policy)| {
+            policy.effect == EffectSpec::Deny && policy.mode == ModeSpec::Enforce && self.has_policy(index)
+        });
+        if how == Combining::PermitUnlessDeny && !denies {
+            faults.at(
+                pointer,
+                "no policy denies here, so that this lets everybody do everything",
+                "name policies that deny, or write `authorize: none`",
+            );
+        }
+        self.combining = Some(how);
+        self
+    }
+
+    pub(super) const fn combining(&self) -> Option<Combining> {
+        self.combining
+    }
+
+    const fn of(chosen: Chosen) -> Self {
+        Self { chosen: Some(chosen), combining: None }
     }
 
     pub(super) fn has_policy(&self, index: usize) -> bool {

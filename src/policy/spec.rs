@@ -62,6 +62,20 @@ pub enum CombiningSpec {
     /// A deny wins whatever the order (XACML 3.0 §C.2).
     #[default]
     DenyOverrides,
+    /// The first policy that says something decides (XACML 3.0 §C.8).
+    FirstApplicable,
+}
+
+/// `combining` of a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfileCombiningSpec {
+    /// As in `authorization`.
+    DenyOverrides,
+    /// As in `authorization`.
+    FirstApplicable,
+    /// What no deny forbids is allowed (XACML 3.0 §C.7).
+    PermitUnlessDeny,
 }
 
 /// One role.
@@ -132,6 +146,8 @@ pub enum ModeSpec {
     /// It counts.
     #[default]
     Enforce,
+    /// It is evaluated, and recorded where it would have turned the answer.
+    Shadow,
     /// It is not evaluated.
     Off,
 }

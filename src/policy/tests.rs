@@ -9,6 +9,7 @@ use crate::resource::rules::ResourceRules;
 use crate::resource::spec::ResourcesSpec;
 
 mod absence;
+mod combining;
 mod mutations;
 mod properties;
 
@@ -22,8 +23,18 @@ struct Scene {
 
 impl Scene {
     fn new(authorization: &Json, roles: &[&str], principal: &Json, resource: &Json) -> Self {
-        let (set, faults) = compile(authorization, &json!({}));
-        assert!(faults.is_empty(), "{faults:?}");
+        Self::of(compile(authorization, &json!({})), roles, principal, resource, true)
+    }
+
+    /// `clean`: without faults. Those of absence leave a set that works, and properties want it.
+    fn of(
+        (set, faults): (PolicySet, Vec<String>),
+        roles: &[&str],
+        principal: &Json,
+        resource: &Json,
+        clean: bool,
+    ) -> Self {
+        assert!(!clean || faults.is_empty(), "{faults:?}");
         let mut identity = Identity::anonymous();
         identity.roles = roles.iter().map(ToString::to_string).collect();
         identity.attributes = map(principal, Category::Principal);
@@ -97,6 +108,7 @@ fn decision(refused: Option<Reason>, policies: &[&str], errors: &[(&str, &str)])
                 flaw: Flaw::Type,
             })
             .collect(),
+        shadow: Vec::new(),
     }
 }
 

@@ -365,6 +365,14 @@ static PROFILE: Object = Object {
             "`none`, or names of policies and `role:<role>`; absent means all.",
         ),
         optional(
+            "combining",
+            Shape::Choice(&Choice {
+                built: &["deny_overrides", "first_applicable", "permit_unless_deny"],
+                later: &[],
+            }),
+            "How they combine; absent means as `authorization.combining` says.",
+        ),
+        optional(
             "match",
             Shape::Object(&MATCH),
             "What a request must also look like where nobody is authenticated.",

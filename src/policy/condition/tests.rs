@@ -248,7 +248,7 @@ fn a_trace_shows_each_clause_and_what_it_saw() {
         &json!({ "level": "3", "org": "{principal.team}", "roles": ["viewer"] }),
         Some(Category::Principal),
     );
-    let trace = condition.trace("", &scene.attributes());
+    let trace = condition.trace("", Lookup { attributes: &scene.attributes(), absence: Absence::NoMatch });
     let rows: Vec<_> = trace
         .iter()
         .map(|clause| (&*clause.attribute, &*clause.pattern, &clause.seen, &clause.truth))
@@ -311,7 +311,7 @@ proptest! {
         let straight = build(&patterns).evaluate(&scene.attributes());
         prop_assert_eq!(&straight, &build(&turned).evaluate(&scene.attributes()));
         // and the whole is what its clauses say one by one
-        let clauses: Vec<_> = build(&patterns).trace("", &scene.attributes()).into_iter().map(|c| c.truth).collect();
+        let clauses: Vec<_> = build(&patterns).trace("", Lookup { attributes: &scene.attributes(), absence: Absence::NoMatch }).into_iter().map(|c| c.truth).collect();
         let expected = if clauses.contains(&Truth::False) {
             "false"
         } else if clauses.iter().all(|truth| *truth == Truth::True) {

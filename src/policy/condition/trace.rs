@@ -1,9 +1,9 @@
 //! Conditions read: each clause and block with its place in the document, and what a clause says of a request.
 
-use super::truth::Truth;
+use super::truth::{Lookup, Truth};
 use super::{Block, Clause, Condition, Part, Section};
 use crate::config::faults::segment;
-use crate::policy::attributes::{Attributes, Value, ValueRef};
+use crate::policy::attributes::{Value, ValueRef};
 
 /// One clause of a condition and what became of it, for `explain`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,11 +30,11 @@ impl Condition {
     }
 
     /// What each clause says, those in blocks included. `pointer` as for [`Condition::walk`].
-    pub fn trace(&self, pointer: &str, attributes: &Attributes<'_>) -> Vec<ClauseTrace> {
+    pub(crate) fn trace(&self, pointer: &str, lookup: Lookup<'_>) -> Vec<ClauseTrace> {
         let mut traces = Vec::new();
         self.walk(pointer, &mut |pointer, part| {
             if let Part::Clause(clause) = part {
-                traces.push(clause.trace(pointer, attributes));
+                traces.push(clause.trace(pointer, lookup));
             }
         });
         traces
@@ -63,14 +63,14 @@ impl Condition {
 // === impl Clause ===
 
 impl Clause {
-    fn trace(&self, pointer: &str, attributes: &Attributes<'_>) -> ClauseTrace {
-        let seen = attributes.lookup(self.attribute.category, &self.attribute.name);
+    fn trace(&self, pointer: &str, lookup: Lookup<'_>) -> ClauseTrace {
+        let seen = lookup.attributes.lookup(self.attribute.category, &self.attribute.name);
         ClauseTrace {
             pointer: pointer.to_owned(),
             attribute: self.attribute.full_name.to_string(),
             pattern: self.to_json().to_string(),
             seen: seen.map(ValueRef::to_value),
-            truth: self.evaluate(attributes),
+            truth: Truth::from(self.matches(lookup)),
         }
     }
 

@@ -9,7 +9,7 @@ use super::Scene;
 use crate::filter::refusal::Reason;
 use crate::policy::attributes::Category;
 use crate::policy::condition::Flaw;
-use crate::policy::{Decision, PolicyError, PolicySelection};
+use crate::policy::{Decision, PolicyError, PolicySelection, Shadowed};
 
 /// `None`: an error.
 type Ternary = Option<bool>;
@@ -63,19 +63,75 @@ impl Naive<'_> {
         }
     }
 
-    /// Erring attributes are collected by name.
+    /// Kleene's tables by hand. `Err` has the first erring attribute by name.
     fn all(&self, clauses: &[(String, Json)]) -> Result<bool, String> {
-        let said: BTreeMap<_, _> = clauses
-            .iter()
-            .map(|(name, pattern)| (name.clone(), self.pattern(pattern, self.attribute(name))))
-            .collect();
-        if said.values().any(|one| *one == Some(false)) {
+        let said: Vec<_> = clauses.iter().map(|(name, asked)| self.asked(name, asked)).collect();
+        if said.contains(&Ok(false)) {
             return Ok(false);
         }
-        said.iter().find(|(_, one)| one.is_none()).map_or(Ok(true), |(name, _)| Err(name.clone()))
+        said.into_iter().filter_map(Result::err).min().map_or(Ok(true), Err)
     }
 
+    fn asked(&self, name: &str, asked: &Json) -> Result<bool, String> {
+        let parts = |list: &Json| -> Vec<_> {
+            list.as_array().unwrap().iter().map(|part| self.all(&members(part))).collect()
+        };
+        let not = |said: Result<bool, String>| said.map(|said| !said);
+        match name {
+            "all" => not(either(parts(asked).into_iter().map(not).collect())),
+            "any" => either(parts(asked)),
+            "not" => not(self.all(&members(asked))),
+            _ => match asked.as_object() {
+                None => self.pattern(asked, self.attribute(name)).ok_or_else(|| name.to_owned()),
+                Some(operators) => {
+                    let said = operators.iter().map(|(word, operand)| match word.as_str() {
+                        "not" => not(self.asked(name, operand)),
+                        word if word != "present" && self.attribute(name).is_none() => Ok(false),
+                        word => {
+                            self.operator(word, operand, self.attribute(name)).ok_or_else(|| name.to_owned())
+                        }
+                    });
+                    not(either(said.map(not).collect()))
+                }
+            },
+        }
+    }
+
+    fn operator(&self, word: &str, operand: &Json, value: Option<&Json>) -> Ternary {
+        if word == "present" {
+            return Some(value.is_some() == *operand);
+        }
+        let value = value?;
+        match (word, value, operand) {
+            ("equals", Json::Array(list), Json::String(_)) => Some(list.contains(operand)),
+            ("equals", _, _) if value.is_string() == operand.is_string() && !value.is_array() => {
+                (std::mem::discriminant(value) == std::mem::discriminant(operand)).then(|| value == operand)
+            }
+            ("gte", Json::Number(_), Json::Number(_)) => Some(value.as_i64() >= operand.as_i64()),
+            ("lt", Json::Number(_), Json::Number(_)) => Some(value.as_i64() < operand.as_i64()),
+            _ => None,
+        }
+    }
+
+    /// What is in shadow mode is enforced for once, one policy at a time.
     fn decide(&self, authorization: &Json, scope_ok: bool) -> Decision {
+        let mut said = self.without_shadow(authorization, scope_ok);
+        for (index, policy) in authorization["policies"].as_array().unwrap().iter().enumerate() {
+            if policy["mode"] != "shadow" {
+                continue;
+            }
+            let mut enforced = authorization.clone();
+            enforced["policies"][index]["mode"] = json!("enforce");
+            if self.without_shadow(&enforced, scope_ok).is_allowed() != said.is_allowed() {
+                let policy = policy["name"].as_str().unwrap().to_owned();
+                said.shadow.push(Shadowed { policy, denies: said.is_allowed() });
+            }
+        }
+        said.shadow.sort();
+        said
+    }
+
+    fn without_shadow(&self, authorization: &Json, scope_ok: bool) -> Decision {
         let mut found: [Vec<String>; 3] = Default::default();
         let mut errors = Vec::new();
         let mut named = false;
@@ -106,8 +162,19 @@ impl Naive<'_> {
         policies.dedup();
         errors.sort();
         errors.dedup();
-        Decision { refused, policies, errors }
+        Decision { refused, policies, errors, shadow: Vec::new() }
     }
+}
+
+fn either(said: Vec<Result<bool, String>>) -> Result<bool, String> {
+    if said.contains(&Ok(true)) {
+        return Ok(true);
+    }
+    said.into_iter().filter_map(Result::err).min().map_or(Ok(false), Err)
+}
+
+fn members(condition: &Json) -> Clauses {
+    condition.as_object().unwrap().clone().into_iter().collect()
 }
 
 fn like(pattern: &str, text: &str) -> bool {
@@ -149,7 +216,7 @@ fn rules(authorization: &Json, request: &Json) -> Vec<(String, String, Clauses, 
         }
     }
     for policy in authorization["policies"].as_array().unwrap() {
-        if policy["mode"] == "off" {
+        if policy["mode"] != "enforce" {
             continue;
         }
         let mut claim = action(&policy["action"]);
@@ -181,8 +248,34 @@ fn value() -> impl Strategy<Value = Json> {
     ]
 }
 
+/// What is asked of an attribute; `not` beside `present`, without which an allow must not have it.
+fn asked() -> impl Strategy<Value = Json> {
+    prop_oneof![
+        6 => pattern(),
+        1 => prop::sample::select(vec!["a", "b"]).prop_map(|text| json!({ "equals": text })),
+        1 => (0..3).prop_map(|number| json!({ "gte": number, "present": true })),
+        1 => any::<bool>().prop_map(|present| json!({ "present": present })),
+        1 => pattern().prop_map(|pattern| json!({ "not": pattern, "present": true })),
+        1 => (0..3).prop_map(|number| json!({ "not": { "lt": number }, "present": true })),
+    ]
+}
+
 fn clauses() -> impl Strategy<Value = BTreeMap<String, Json>> {
-    prop::collection::btree_map("[xy]", pattern(), 0..3)
+    prop::collection::btree_map("[xy]", asked(), 0..3)
+}
+
+/// A `when` with blocks.
+fn when() -> impl Strategy<Value = Json> {
+    let name = prop::sample::select(vec!["principal.x", "principal.y", "resource.x", "resource.y"]);
+    let clause = prop::collection::btree_map(name, asked(), 1..3).prop_map(|clauses| json!(clauses));
+    clause.prop_recursive(2, 6, 3, |inner| {
+        let list = prop::collection::vec(inner.clone(), 1..3);
+        prop_oneof![
+            list.clone().prop_map(|list| json!({ "any": list })),
+            list.prop_map(|list| json!({ "all": list })),
+            inner.prop_map(|inner| json!({ "not": inner })),
+        ]
+    })
 }
 
 fn actions() -> impl Strategy<Value = Json> {
@@ -192,8 +285,8 @@ fn actions() -> impl Strategy<Value = Json> {
 
 fn policy() -> impl Strategy<Value = Json> {
     let effect = prop::sample::select(vec!["allow", "allow", "deny"]);
-    let mode = prop::sample::select(vec!["enforce", "enforce", "off"]);
-    let when = prop::option::of(prop::sample::select(vec![json!("production"), json!("test"), json!(1)]));
+    let mode = prop::sample::select(vec!["enforce", "enforce", "enforce", "off", "shadow"]);
+    let when = prop::option::of(when());
     (effect, mode, clauses(), clauses(), prop::option::of(actions()), when).prop_map(
         |(effect, mode, principal, resource, action, when)| {
             let mut policy =
@@ -202,7 +295,7 @@ fn policy() -> impl Strategy<Value = Json> {
                 policy["action"] = action;
             }
             if let Some(when) = when {
-                policy["when"] = json!({ "environment.name": when });
+                policy["when"] = when;
             }
             policy
         },
@@ -220,7 +313,7 @@ fn role() -> impl Strategy<Value = Vec<Json>> {
 
 /// Roles inherit the next one, so that there is no circle.
 fn authorization() -> impl Strategy<Value = Json> {
-    (prop::collection::vec((role(), any::<bool>()), 0..4), prop::collection::vec(policy(), 1..6)).prop_map(
+    (prop::collection::vec((role(), any::<bool>()), 0..4), prop::collection::vec(policy(), 1..16)).prop_map(
         |(roles, mut policies)| {
             let count = roles.len();
             let roles: Map<String, Json> = roles
@@ -250,7 +343,7 @@ fn attributes() -> impl Strategy<Value = BTreeMap<String, Json>> {
 
 fn scene(authorization: &Json, roles: &[String], principal: &Json, resource: &Json) -> Scene {
     let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
-    Scene::new(authorization, &roles, principal, resource)
+    Scene::of(super::compile(authorization, &json!({})), &roles, principal, resource, false)
 }
 
 proptest! {

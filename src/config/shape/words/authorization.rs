@@ -12,11 +12,8 @@ pub(super) static AUTHORIZATION: Object = Object {
         optional("roles", ROLES, "Roles and their permissions."),
         optional(
             "combining",
-            Shape::Choice(&Choice {
-                built: &["deny_overrides"],
-                later: &["first_applicable", "permit_unless_deny"],
-            }),
-            "How policies combine.",
+            Shape::Choice(&Choice { built: &["deny_overrides", "first_applicable"], later: &[] }),
+            "How policies combine; a profile may say otherwise.",
         ),
         optional("policies", List { of: &Shape::Object(&POLICY), min: 0 }, "Policies on attributes."),
         optional("attributes", DECLARED, "Types of attributes, by their full name."),
@@ -84,8 +81,8 @@ static POLICY: Object = Object {
         optional("when", When, "Conditions on attributes by their full name."),
         optional(
             "mode",
-            Shape::Choice(&Choice { built: &["enforce", "off"], later: &["shadow"] }),
-            "Whether it counts; quote \"off\".",
+            Shape::Choice(&Choice { built: &["enforce", "shadow", "off"], later: &[] }),
+            "Whether it counts, or is only recorded; quote \"off\".",
         ),
         later("obligations"),
     ],
