@@ -161,6 +161,11 @@ impl PolicySet {
         set
     }
 
+    /// How policies combine where this selection applies.
+    pub fn combining(&self, selection: &PolicySelection) -> Combining {
+        selection.combining().unwrap_or(self.combining)
+    }
+
     /// Whether a role is configured.
     pub fn is_role(&self, name: &str) -> bool {
         self.roles.contains_key(name)
@@ -199,7 +204,7 @@ impl PolicySet {
         attributes: &Attributes<'_>,
         scope_ok: bool,
     ) -> Decision {
-        let combining = selection.combining().unwrap_or(self.combining);
+        let combining = self.combining(selection);
         let lookup = Lookup { attributes, absence: combining.absence() };
         let mut verdicts = Vec::new();
         for role in self.roles_of(selection, attributes) {

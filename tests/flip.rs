@@ -19,6 +19,7 @@ use mlgate::resource::Resource;
 use mlgate::review::Candidate;
 use mlgate::review::candidate::Question;
 use mlgate::review::flip::{Change, Flipping, flip};
+use mlgate::review::partial::{self, Outcome};
 use mlgate::time::UnixTime;
 use serde_json::{Map, Value as Json, json};
 
@@ -240,6 +241,58 @@ fn asked(random: &mut Random, candidate: &Candidate) -> Asked {
             .unwrap(),
         source: random.one(&["10.1.2.3", "192.0.2.9", "203.0.113.5"]).parse().unwrap(),
     }
+}
+
+/// Under each way of combining: what is said without an attribute is said whatever it is.
+#[test]
+fn what_is_answered_without_an_attribute_holds_for_each_value_of_it() {
+    let mut random = Random(7);
+    let (mut said, mut depends) = (0, 0);
+    for round in 0..600 {
+        let mut document = document(&mut random);
+        match round % 3 {
+            0 => {}
+            1 => document["authorization"]["combining"] = json!("first_applicable"),
+            _ => {
+                document["profiles"] = json!({ "default": { "authenticate": { "any": ["api_key"] }, "combining": "permit_unless_deny" } });
+            }
+        }
+        let document = document.to_string();
+        let Ok(candidate) = Candidate::open(document.as_bytes(), Format::Json, &|_| None) else { continue };
+        let profile = candidate.profile("default").unwrap();
+        let mut asked = asked(&mut random, &candidate);
+        let unknown =
+            [(Category::Principal, String::from("level")), (Category::Principal, String::from("team"))];
+        asked.principal.attributes.retain(|name, _| !matches!(name.as_str(), "level" | "team"));
+        let outcome = partial::decide(&candidate, profile, &asked.question(), &unknown.into_iter().collect());
+        let Outcome::Said(answer) = outcome else {
+            depends += 1;
+            continue;
+        };
+        said += 1;
+        for level in [
+            None,
+            Some(Value::Number(0)),
+            Some(Value::Number(2)),
+            Some(Value::Number(4)),
+            Some(Value::Bool(true)),
+        ] {
+            for team in [None, Some("a"), Some("b"), Some("c")] {
+                let mut known = asked.clone();
+                let team = team.map(|team| Value::Text(team.to_owned()));
+                known.principal.attributes.extend(level.clone().map(|level| (String::from("level"), level)));
+                known.principal.attributes.extend(team.map(|team| (String::from("team"), team)));
+                let really = candidate.decide(profile, &known.question());
+                assert_eq!(
+                    really.is_allowed(),
+                    answer.is_allowed(),
+                    "{answer} {really}\n{known:#?}\n{document}"
+                );
+            }
+        }
+    }
+    println!("{said} said, {depends} depend");
+    assert!(said > 100 && depends > 50, "{said} {depends}");
 }
 
 #[test]

@@ -14,8 +14,9 @@ use crate::filter::profile::Profile;
 use crate::filter::refusal::Reason;
 use crate::policy::RuleView;
 use crate::policy::attributes::{Category, Value};
+use crate::policy::combining::Combining;
 use crate::policy::condition::truth::{Lookup, Match};
-use crate::policy::condition::{Absence, Block, Clause, Condition};
+use crate::policy::condition::{Block, Clause, Condition};
 use crate::policy::spec::EffectSpec;
 
 use super::candidate::Question;
@@ -80,7 +81,8 @@ pub fn flip(config: &Config, profile: &Profile, question: &Question<'_>) -> Flip
     let rules = config.policies.rules().zip(traces).filter(|(_, trace)| trace.counts).map(|(rule, _)| rule);
     let search = Search::of(config, profile, World::of(question), rules.collect());
     let all = |rule: &RuleView<'_>| rule.rule.conditions().into_iter().all(Condition::is_unconditional);
-    if search.rules.iter().any(|rule| rule.effect == EffectSpec::Deny && all(rule)) {
+    let by_order = config.policies.combining(&profile.policies) == Combining::FirstApplicable;
+    if !by_order && search.rules.iter().any(|rule| rule.effect == EffectSpec::Deny && all(rule)) {
         return Flipping::Never("a policy denies everything");
     }
     // under permit-unless-deny it is a deny that has to go
@@ -272,7 +274,8 @@ impl<'a> Search<'a> {
         let world = self.start.with(changes);
         let question = world.question();
         let attributes = question.attributes();
-        let lookup = Lookup { attributes: &attributes, absence: Absence::NoMatch };
+        let absence = self.config.policies.combining(&self.profile.policies).absence();
+        let lookup = Lookup { attributes: &attributes, absence };
         let said = match part {
             Part::Clause(clause) => clause.matches(lookup),
             Part::Block(block) => block.matches(lookup),

@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 use crate::filter::profile::Profile;
 use crate::filter::refusal::Reason;
 use crate::policy::RuleView;
-use crate::policy::attributes::{Attributes, Category};
-use crate::policy::condition::{Block, Clause, Condition, Truth};
+use crate::policy::attributes::Category;
+use crate::policy::combining::Combining;
+use crate::policy::condition::truth::{Lookup, Match};
+use crate::policy::condition::{Block, Clause, Condition};
 use crate::policy::spec::EffectSpec;
 
 use super::Candidate;
@@ -47,10 +49,28 @@ pub fn decide(
         return Outcome::Said(candidate.decide(profile, question));
     }
     let attributes = question.attributes();
-    let mut votes = Votes::default();
-    let rules = candidate.config.policies.rules().zip(candidate.counts(profile));
-    for (rule, _) in rules.filter(|(_, counts)| *counts) {
-        votes.count(&rule, says(&rule, &attributes, unknown));
+    let combining = candidate.config.policies.combining(&profile.policies);
+    let asked = Asked { lookup: Lookup { attributes: &attributes, absence: combining.absence() }, unknown };
+    let rules: Vec<RuleView<'_>> = candidate
+        .config
+        .policies
+        .rules()
+        .zip(candidate.counts(profile))
+        .filter_map(|(rule, counts)| counts.then_some(rule))
+        .collect();
+    if combining == Combining::FirstApplicable {
+        // policies come in written order, permissions after them; what follows the first that speaks does not matter
+        for rule in rules.iter().filter(|rule| rule.role.is_none()) {
+            match asked.rule(rule) {
+                Said::No => {}
+                Said::Open(on) => return Outcome::Depends(on),
+                Said::Yes | Said::Error => return Outcome::Said(candidate.decide(profile, question)),
+            }
+        }
+    }
+    let mut votes = Votes { permits: combining == Combining::PermitUnlessDeny, ..Votes::default() };
+    for rule in &rules {
+        votes.count(rule, asked.rule(rule));
     }
     let within = question.principal.scope.allows(question.resource, question.action, question.source);
     votes.outcome(within)
@@ -63,6 +83,8 @@ struct Votes {
     allows: BTreeSet<String>,
     open_denies: BTreeSet<String>,
     open_allows: BTreeSet<String>,
+    /// Under permit-unless-deny nothing needs to allow.
+    permits: bool,
 }
 
 // === impl Votes ===
@@ -94,60 +116,72 @@ impl Votes {
         if !within {
             return said(Some(Reason::Scope), BTreeSet::new());
         }
-        match (self.allows.is_empty(), self.open_allows.is_empty(), self.open_denies.is_empty()) {
+        let allows = if self.permits { BTreeSet::new() } else { self.allows };
+        match (allows.is_empty() && !self.permits, self.open_allows.is_empty(), self.open_denies.is_empty()) {
             (true, true, _) => said(Some(Reason::NoMatch), BTreeSet::new()),
-            (false, _, true) => said(None, self.allows),
+            (false, _, true) => said(None, allows),
             (false, _, false) => Outcome::Depends(self.open_denies),
             (true, false, _) => Outcome::Depends(&self.open_allows | &self.open_denies),
         }
     }
 }
 
-fn says(rule: &RuleView<'_>, attributes: &Attributes<'_>, unknown: &Unknown) -> Said {
-    let mut parts = Vec::new();
-    if let Some(role) = rule.role {
-        let roles = (Category::Principal, String::from("roles"));
-        parts.push(if unknown.contains(&roles) {
-            Said::Open(BTreeSet::from([roles.0.full_name(&roles.1)]))
-        } else if attributes.principal.roles.iter().any(|held| held == role) {
-            Said::Yes
-        } else {
-            Said::No
-        });
-    }
-    parts.extend(rule.rule.conditions().into_iter().map(|part| condition(part, attributes, unknown)));
-    all(parts)
+/// A question, and what is not known of it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    lookup: Lookup<'a>,
+    unknown: &'a Unknown,
 }
 
-fn condition(condition: &Condition, attributes: &Attributes<'_>, unknown: &Unknown) -> Said {
-    let clauses = condition.clauses().iter().map(|one| clause(one, attributes, unknown));
-    let blocks = condition.blocks().iter().map(|one| block(one, attributes, unknown));
-    all(clauses.chain(blocks))
-}
+// === impl Asked ===
 
-fn block(block: &Block, attributes: &Attributes<'_>, unknown: &Unknown) -> Said {
-    let parts = block.parts().iter().map(|part| condition(part, attributes, unknown));
-    match block {
-        Block::All(_) => all(parts),
-        // a disjunction is the mirror image of a conjunction
-        Block::Any(_) => not(all(parts.map(not))),
-        Block::Not(_) => not(all(parts)),
+impl Asked<'_> {
+    fn rule(self, rule: &RuleView<'_>) -> Said {
+        let mut parts = Vec::new();
+        if let Some(role) = rule.role {
+            let roles = (Category::Principal, String::from("roles"));
+            parts.push(if self.unknown.contains(&roles) {
+                Said::Open(BTreeSet::from([roles.0.full_name(&roles.1)]))
+            } else if self.lookup.attributes.principal.roles.iter().any(|held| held == role) {
+                Said::Yes
+            } else {
+                Said::No
+            });
+        }
+        parts.extend(rule.rule.conditions().into_iter().map(|part| self.condition(part)));
+        all(parts)
     }
-}
 
-fn clause(clause: &Clause, attributes: &Attributes<'_>, unknown: &Unknown) -> Said {
-    let of = std::iter::once(clause.attribute()).chain(clause.comparison().others());
-    let open: BTreeSet<String> = of
-        .filter(|of| unknown.contains(&(of.category, of.name.to_string())))
-        .map(|of| of.full_name.to_string())
-        .collect();
-    if !open.is_empty() {
-        return Said::Open(open);
+    fn condition(self, condition: &Condition) -> Said {
+        let clauses = condition.clauses().iter().map(|one| self.clause(one));
+        let blocks = condition.blocks().iter().map(|one| self.block(one));
+        all(clauses.chain(blocks))
     }
-    match clause.evaluate(attributes) {
-        Truth::True => Said::Yes,
-        Truth::False => Said::No,
-        Truth::Error(_) => Said::Error,
+
+    fn block(self, block: &Block) -> Said {
+        let parts = block.parts().iter().map(|part| self.condition(part));
+        match block {
+            Block::All(_) => all(parts),
+            // a disjunction is the mirror image of a conjunction
+            Block::Any(_) => not(all(parts.map(not))),
+            Block::Not(_) => not(all(parts)),
+        }
+    }
+
+    fn clause(self, clause: &Clause) -> Said {
+        let of = std::iter::once(clause.attribute()).chain(clause.comparison().others());
+        let open: BTreeSet<String> = of
+            .filter(|of| self.unknown.contains(&(of.category, of.name.to_string())))
+            .map(|of| of.full_name.to_string())
+            .collect();
+        if !open.is_empty() {
+            return Said::Open(open);
+        }
+        match clause.matches(self.lookup) {
+            Match::Yes => Said::Yes,
+            Match::No => Said::No,
+            Match::Error(..) => Said::Error,
+        }
     }
 }
 
