@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bytes::Bytes;
 use http::Request;
-use mlgate_integration::ModelServer;
-use mlgate_integration::client::{Answer, Http1};
+use mlgate_integration::client::{self, Answer, Http1};
 use mlgate_integration::collector::text;
 use mlgate_integration::gate::Gate;
-use serde_json::Value;
+use mlgate_integration::scripted::Scripted;
+use mlgate_integration::{Cluster, EnvoyBuilder, ModelServer, Plugin, Route, Stack, artifacts};
+use serde_json::{Value, json};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
@@ -235,4 +236,37 @@ async fn a_full_queue_forgets_the_oldest_and_says_how_many() -> anyhow::Result<(
     let verdict = gate.collector.verify()?;
     assert_eq!(verdict.exit, Some(3), "{}", verdict.text);
     gate.check_one_life().await
+}
+
+/// A collector that has too much to do says when it will take events again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_is_left_alone_for_as_long_as_it_asks() -> anyhow::Result<()> {
+    let asked = Duration::from_secs(3);
+    let stack = Stack::create("retry-after")?;
+    let collector = Scripted::start().await?;
+    let busy = json!({"status": 503, "headers": {"retry-after": asked.as_secs().to_string()}});
+    collector.expect(&serde_json::from_value(busy)?);
+    let document = json!({
+        "version": 1,
+        "name": "gate",
+        "resources": {"rules": [{"preset": "openai"}]},
+        "authorization": {"roles": {"any": {"permissions": ["list"]}}},
+        "audit": {"collector": {"cluster": "audit"}, "chain": {"unkeyed": true}},
+    });
+    let plugin = Plugin::new("mlgate", artifacts::filter_wasm()?).configuration(document.to_string());
+    let envoy = EnvoyBuilder::new()
+        .plugin(plugin)
+        .cluster(Cluster::http1("audit", collector.address()))
+        .route(Route::direct("/", 200, ""))
+        .start(&stack)
+        .await?;
+    assert_eq!(client::get(envoy.address(), "/v1/models").await?.status, 401);
+    let start = Instant::now();
+    while collector.seen().len() < 2 {
+        anyhow::ensure!(start.elapsed() < DELIVERY, "{} tries in {DELIVERY:?}", collector.seen().len());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // without being asked it tries again after 200 ms
+    anyhow::ensure!(start.elapsed() >= asked, "the second try came after {:?}", start.elapsed());
+    envoy.check_unharmed().await
 }

@@ -39,6 +39,9 @@ pub const BACKOFF: Duration = Duration::from_millis(200);
 /// The longest wait between tries.
 pub const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
+/// The longest time that a collector is left alone because it asked for that (`Retry-After`).
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
 /// Permanent refusals of one batch before it is given up.
 pub const MAX_REFUSED: u32 = 20;
 
@@ -259,6 +262,11 @@ impl Trail {
             self.send(host);
         }
         true
+    }
+
+    /// The collector did not take a batch and said how long it wants to be left alone.
+    pub fn leave_alone(&mut self, wait: Duration, host: &dyn Host) {
+        self.retry_at = self.retry_at.max(host.monotonic().plus(wait.min(MAX_RETRY_AFTER)));
     }
 
     /// A root leaves and others stay: sends once more, and expects no reply, since none comes to a root that is gone.

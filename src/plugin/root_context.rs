@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
@@ -98,13 +99,18 @@ impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, _trailers: usize) {
         let Some(worker) = &self.worker else { return };
         let headers = abi::headers(abi::Map::Callout).unwrap_or_default();
-        let status = Pairs::read(&headers)
-            .into_iter()
-            .flatten()
-            .find(|(name, _)| *name == b":status")
-            .and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok());
+        let number = |wanted: &[u8]| -> Option<u16> {
+            let (_, value) = Pairs::read(&headers).into_iter().flatten().find(|(name, _)| *name == wanted)?;
+            std::str::from_utf8(value).ok()?.parse().ok()
+        };
+        let status = number(b":status");
         let body = ProxyHost.body(Body::Callout, 0, body_size.min(MAX_ANSWER)).unwrap_or_default();
-        worker.trail.borrow_mut().on_reply(CalloutId(token), status, &body, &ProxyHost);
+        let mut trail = worker.trail.borrow_mut();
+        let is_known = trail.on_reply(CalloutId(token), status, &body, &ProxyHost);
+        // a date is not read: the wait is then as long as any other
+        if let (true, Some(429 | 503), Some(seconds)) = (is_known, status, number(b"retry-after")) {
+            trail.leave_alone(Duration::from_secs(seconds.into()), &ProxyHost);
+        }
     }
 
     fn on_done(&mut self) -> bool {

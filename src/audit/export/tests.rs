@@ -66,6 +66,24 @@ fn later(trail: &mut Trail, host: &FakeHost) {
 }
 
 #[test]
+fn a_collector_is_left_alone_for_as_long_as_it_asks() {
+    let (host, mut trail) = (host(), Trail::new(settings(100)));
+    trail.record(access(&host, 1), None, &host);
+    for (asked, wait) in [(30, Duration::from_secs(30)), (u64::MAX, MAX_RETRY_AFTER)] {
+        trail.tick(&host);
+        let before = calls(&host);
+        assert!(reply(&mut trail, &host, u32::try_from(before - 1).unwrap(), Some(503)));
+        trail.leave_alone(Duration::from_secs(asked), &host);
+        host.advance(wait - Duration::from_millis(1));
+        trail.tick(&host);
+        assert_eq!(calls(&host), before, "{asked} s");
+        host.advance(Duration::from_millis(1));
+    }
+    trail.tick(&host);
+    assert_eq!(calls(&host), 3);
+}
+
+#[test]
 fn what_workers_tell_of_their_queues_adds_up() {
     let (host, mut trail) = (host(), Trail::new(settings(100)));
     trail.open(&host);
