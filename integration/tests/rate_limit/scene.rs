@@ -104,6 +104,13 @@ impl Scene {
     /// Every gate lives, and each decision is in its log.
     pub(crate) async fn check(&self) -> anyhow::Result<()> {
         for gate in &self.gates {
+            let requests = gate.envoy.statistic("http.ingress.downstream_rq_total").await?;
+            let requests = usize::try_from(requests)?;
+            let decisions =
+                |events: &[Value]| events.iter().filter(|event| event["type"] == "access").count();
+            let whole = |events: &[Value]| decisions(events) >= requests;
+            let events = gate.collector.wait_for("an event for each request", EVENT_BOUND, whole).await?;
+            assert_eq!(decisions(&events), requests);
             gate.check_one_life().await?;
             let verdict = gate.collector.verify()?;
             assert_eq!(verdict.exit, Some(0), "{}", verdict.text);
