@@ -80,7 +80,9 @@ async fn a_waiter_that_outlives_its_stream_kills_the_vm() -> anyhow::Result<()> 
         let _failed = http1(&envoy, &tally, 1_000).await;
         let log = envoy.log()?;
         if log.contains("invalid context_id") {
-            let refused = envoy.statistic("wasmcustom.probe.effective_context_refused").await?;
+            // Envoy 1.36 may die with its VM.
+            let refused = envoy.statistic("wasmcustom.probe.effective_context_refused").await;
+            let refused = refused.map_or_else(|_| String::from("nobody knows how many"), |n| n.to_string());
             println!("the VM died within {} callers; {refused} contexts were refused before", round * 1_000);
             return Ok(());
         }
