@@ -13,6 +13,8 @@ use crate::policy::spec::{EffectSpec, ModeSpec, PolicySpec};
 use crate::resource::presets;
 use crate::time::UnixTime;
 
+mod policies;
+
 #[cfg(test)]
 mod tests;
 
@@ -75,6 +77,7 @@ pub fn find(document: &Document, now: UnixTime, found: &mut Faults) {
     audit(document, found);
     grants(document, found);
     dead(document, found);
+    policies::find(document, found);
     profiles(document, found);
 }
 

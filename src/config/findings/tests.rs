@@ -132,3 +132,53 @@ fn a_missing_variable_is_found_and_a_known_one_is_not() {
     let pointers: Vec<&str> = found.iter().map(|finding| finding.pointer.as_str()).collect();
     assert_eq!(pointers, ["/audit/chain/keys/1/env"]);
 }
+
+#[test]
+fn policies_that_say_nothing_beside_another_are_found() {
+    let policy =
+        |name: &str, effect: &str, more: &str| format!(r#"{{"name": "{name}", "effect": "{effect}"{more}}}"#);
+    let read = r#", "action": ["read"], "resource": {"type": "model"}"#;
+    let wide = r#", "action": ["read", "predict"], "resource": {"type": ["model", "job"]}"#;
+    for (one, other, finding) in [
+        (
+            policy("a", "allow", read),
+            policy("b", "allow", read),
+            "/authorization/policies/1: `b` says the same as `a`",
+        ),
+        (
+            policy("a", "allow", read),
+            policy("b", "allow", wide),
+            "/authorization/policies/0: `a` is shadowed by `b`, which asks for less and does the same",
+        ),
+        (
+            policy("a", "deny", wide),
+            policy("b", "deny", read),
+            "/authorization/policies/1: `b` is shadowed by `a`, which asks for less and does the same",
+        ),
+        (
+            policy("a", "allow", read),
+            policy("b", "deny", wide),
+            "/authorization/policies/0: `a` can never allow anything: `b` denies all that it names",
+        ),
+    ] {
+        assert_eq!(policies(&format!("{one}, {other}")), [finding], "{one} {other}");
+    }
+    for (one, other) in [
+        // a deny within an allow is what denies are for
+        (policy("a", "allow", wide), policy("b", "deny", read)),
+        (
+            policy("a", "allow", read),
+            policy("b", "allow", r#", "action": ["read"], "resource": {"type": "job"}"#),
+        ),
+        (
+            policy("a", "allow", read),
+            policy("b", "allow", r#", "action": ["predict"], "resource": {"type": "model"}"#),
+        ),
+        (
+            policy("a", "allow", read),
+            policy("b", "allow", r#", "action": ["read"], "resource": {"type": "model"}, "mode": "off""#),
+        ),
+    ] {
+        assert_eq!(policies(&format!("{one}, {other}")), [""; 0], "{one} {other}");
+    }
+}
