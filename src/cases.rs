@@ -37,6 +37,9 @@
 //! A value that is expected is a text in the language of patterns: `*` is anything, a trailing `*` a prefix; `3..5` is a
 //! range of whole numbers, `null` is absence. Placeholders are in [`Gate::expand`].
 //!
+//! Global limits are counted on the core by a service that answers at once, as the configuration says
+//! ([`crate::limits::remote::fake::FakeService`]); no service runs beside the table in Envoy.
+//!
 //! Limits live as long as their gate, and a runner may start one gate for all files of a configuration: cases about
 //! limits use keys of their own.
 
