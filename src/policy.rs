@@ -14,6 +14,7 @@ use combining::{Combining, Verdict};
 use condition::truth::{Lookup, Match};
 use condition::{Absence, Condition, Flaw, Part, Truth};
 use index::{Index, Over};
+use obligations::Obligations;
 use rbac::Role;
 use spec::{AuthorizationSpec, EffectSpec, ModeSpec};
 
@@ -25,6 +26,7 @@ pub mod explain;
 pub mod facts;
 mod index;
 pub mod mutation;
+pub mod obligations;
 pub mod rbac;
 pub mod schema;
 pub mod selection;
@@ -44,6 +46,8 @@ pub struct Decision {
     pub errors: Vec<PolicyError>,
     /// Policies in shadow mode that would have turned the answer; sorted.
     pub shadow: Vec<Shadowed>,
+    /// What must be done where it is allowed: obligations of the policies that decided, by their names.
+    pub obligations: Obligations,
 }
 
 /// A policy in shadow mode that would alone have turned the answer, had it been enforced.
@@ -76,6 +80,9 @@ pub struct PolicySet {
     /// Allows that are enforced, filed by whose they are and which action they name.
     claims: Index,
     reads: Vec<(Category, String)>,
+    /// Whether some policy has obligations.
+    obliges: bool,
+    obliged_headers: Vec<String>,
     combining: Combining,
 }
 
@@ -86,6 +93,7 @@ struct Policy {
     effect: EffectSpec,
     mode: ModeSpec,
     rule: Rule,
+    obligations: Option<Box<Obligations>>,
 }
 
 /// What must hold for a policy or a permission to apply.
@@ -156,7 +164,14 @@ impl PolicySet {
         let index = file(Over::Rule, &|policy| policy.mode != ModeSpec::Off);
         let claims = file(Over::Claim, &Policy::grants);
         let combining = spec.combining.into();
-        let mut set = Self { roles, policies, index, claims, reads: Vec::new(), combining };
+        let obligations = policies.iter().filter_map(|policy| policy.obligations.as_deref());
+        let headers = obligations.clone().flat_map(|obligations| &obligations.headers);
+        let mut obliged_headers: Vec<String> = headers.map(|(name, _)| name.clone()).collect();
+        obliged_headers.sort_unstable();
+        obliged_headers.dedup();
+        let obliges = obligations.count() > 0;
+        let reads = Vec::new();
+        let mut set = Self { roles, policies, index, claims, reads, obliges, obliged_headers, combining };
         set.reads = set.collect_reads();
         set
     }
@@ -217,13 +232,33 @@ impl PolicySet {
             }
         }
         for number in self.index.candidates(lookup).filter(|number| selection.has_policy(*number)) {
-            let Some(Policy { name, effect, mode, rule }) = self.policies.get(number) else { continue };
+            let Some(Policy { name, effect, mode, rule, .. }) = self.policies.get(number) else { continue };
             let said = rule.matches(lookup);
             if said != Match::No {
                 verdicts.push(Verdict { name, effect: *effect, mode: *mode, order: Some(number), said });
             }
         }
-        combining.decide(&verdicts, scope_ok, || self.nothing_allows(selection, lookup))
+        let mut decision = combining.decide(&verdicts, scope_ok, || self.nothing_allows(selection, lookup));
+        if decision.is_allowed() && self.obliges {
+            self.oblige(&verdicts, &mut decision);
+        }
+        decision
+    }
+
+    /// By name, so that the order of policies changes nothing.
+    fn oblige(&self, verdicts: &[Verdict<'_>], decision: &mut Decision) {
+        for name in &decision.policies {
+            let decided = verdicts.iter().filter(|verdict| **verdict.name == **name);
+            let policies = decided.filter_map(|verdict| self.policies.get(verdict.order?));
+            for obligations in policies.filter_map(|policy| policy.obligations.as_deref()) {
+                decision.obligations.join(obligations);
+            }
+        }
+    }
+
+    /// Names of all headers that some policy may add: what a client sends under them means nothing.
+    pub fn obliged_headers(&self) -> &[String] {
+        &self.obliged_headers
     }
 
     /// `no_match` when something of the caller's names the action but not for this, else `role`.
@@ -292,6 +327,15 @@ impl Rule {
                 format!("/authorization/roles/{}/permissions/{index}", segment(role))
             }
         }
+    }
+
+    /// Whether its clauses leave a type of resource and an action possible.
+    pub fn may_be_about(&self, kind: &str, action: &str) -> bool {
+        let mut conditions = self.conditions().into_iter();
+        conditions.all(|condition| {
+            condition.may_match(Category::Resource, "type", kind)
+                && condition.may_match(Category::Action, "", action)
+        })
     }
 
     /// The role that a permission is written for.

@@ -33,6 +33,7 @@ use crate::limits::{self, KeyPart, Limits};
 use crate::policy::attributes::{self, AttributeMap, Category};
 use crate::policy::{Facts, PolicySelection, PolicySet};
 use crate::resource::rules::{HeadMatch, ResourceRules};
+use crate::resource::spec::PeekSpec;
 
 mod accepted;
 mod schema;
@@ -173,6 +174,7 @@ impl Config {
             shared.first().map(|key| key.secret.expose()),
             faults,
         );
+        obliged(document, &rules, &policies, faults);
         let profiles = profiles(document, &policies, &limits, faults);
         let (trail, digest) = audit(document, &revision, environment, faults);
         if !matches!(document.responses.invalid_credential_status, 401 | 403) {
@@ -371,6 +373,30 @@ fn nobody(name: &str, spec: &ProfileSpec, pointer: &str, faults: &mut Faults) ->
                 "write which methods and path it is for: other requests on such a route get `default`",
             );
             Authenticate::Caller(Accepted::Any(Vec::new()))
+        }
+    }
+}
+
+/// Headers that a policy adds must reach the upstream, and must not be those that show who is calling.
+fn obliged(document: &Document, rules: &ResourceRules, policies: &PolicySet, faults: &mut Faults) {
+    let credentials = &document.authentication.api_key.extract_from.headers;
+    let compiled = policies.rules().filter(|view| view.role.is_none());
+    for (index, (policy, view)) in document.authorization.policies.iter().zip(compiled).enumerate() {
+        let too_late = rules.peek() == PeekSpec::Stream
+            && rules.of_bodies().any(|(kind, action)| view.rule.may_be_about(kind, action));
+        for name in policy.obligations.iter().flat_map(|obligations| obligations.add_headers.keys()) {
+            let pointer =
+                format!("/authorization/policies/{index}/obligations/add_headers/{}", segment(name));
+            if credentials.contains(name) {
+                faults.at(&pointer, format!("credentials are read from `{name}`"), "add another header");
+            }
+            if too_late {
+                faults.at(
+                    &pointer,
+                    "under `peek: stream` headers have gone on before a decision that needs the body",
+                    "write `resources.body.peek: hold`, or narrow the policy to types and actions of other rules",
+                );
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::http::RequestHead;
 use crate::identity::Identity;
 use crate::limits::gcra::Quota;
 use crate::policy::attributes::{Attributes, Category, Value, ValueRef};
+use crate::policy::obligations::Obligations;
 use crate::time::Monotonic;
 
 /// See the module.
@@ -28,6 +29,8 @@ pub(super) struct Exchange {
     pub(super) quota: Option<Quota>,
     /// What the rate limit service wants the caller to read.
     pub(super) service_headers: Vec<(String, String)>,
+    /// Headers that policies want the upstream to read.
+    pub(super) obliged: Vec<(String, Vec<u8>)>,
     /// The event's place in the queue.
     pub(super) reservation: Option<Reservation>,
     started: Monotonic,
@@ -119,6 +122,35 @@ impl Exchange {
             };
             event.attributes.entry(*category).or_default().insert(name.clone(), value);
         }
+    }
+
+    /// What the policies that allow it want done. Gives the caller as limits are to see it.
+    pub(super) fn oblige(
+        &mut self,
+        obligations: Obligations,
+        identity: &Rc<Identity>,
+        host: &dyn Host,
+    ) -> Rc<Identity> {
+        let Obligations { headers, tier, inputs } = obligations;
+        self.obliged = headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+        if inputs {
+            self.require_inputs(host);
+        }
+        let mut identity = Rc::clone(identity);
+        if let Some(tier) = tier {
+            self.event.tier = Some(tier.clone());
+            Rc::make_mut(&mut identity).tier = tier;
+        }
+        identity
+    }
+
+    /// Digests the request body whatever the configuration says, from its beginning where it is held.
+    fn require_inputs(&mut self, host: &dyn Host) {
+        let Some(settings) = self.settings.as_mut().filter(|settings| !settings.inputs) else { return };
+        Rc::make_mut(settings).inputs = true;
+        self.input = None;
+        let size = std::mem::take(&mut self.held);
+        self.held_input(size, host);
     }
 
     /// Bytes of the request body that are sent on. A body without bytes has no digest: some proxies of the upstream end

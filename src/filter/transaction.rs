@@ -137,8 +137,9 @@ impl Transaction {
         let hidden = Hidden { tokens: config.tokens.is_configured() && !forwards };
         credentials::hide(&head, &config.extraction, hidden, &mut edits);
         upstream::introduce(&head, &identity, &mut edits);
+        upstream::take_off(&head, config.policies.obliged_headers(), &mut edits);
 
-        let approach = Approach { head, profile: index, identity };
+        let mut approach = Approach { head, profile: index, identity };
         if !profile.authorize {
             return self.charge(Standing::of(approach, None, Some(edits)), host);
         }
@@ -147,7 +148,7 @@ impl Transaction {
         match resolution {
             Resolution::NeedsBody(pending) => self.wait_for_body(approach, pending, edits, host),
             known => {
-                let asked = self.decide(&approach, known, host)?;
+                let asked = self.decide(&mut approach, known, host)?;
                 self.charge(Standing::of(approach, Some(asked), Some(edits)), host)
             }
         }
@@ -173,7 +174,7 @@ impl Transaction {
     /// What policies say. Nothing is charged before.
     fn decide(
         &mut self,
-        approach: &Approach,
+        approach: &mut Approach,
         resolution: Resolution,
         host: &dyn Host,
     ) -> Result<Asked, Refusal> {
@@ -207,7 +208,11 @@ impl Transaction {
         }
         match decision.refused {
             Some(reason) => Err(reason.into()),
-            None => Ok((resource, action)),
+            None => {
+                let identity = self.exchange.oblige(decision.obligations, &approach.identity, host);
+                approach.identity = identity;
+                Ok((resource, action))
+            }
         }
     }
 
@@ -280,7 +285,7 @@ impl Transaction {
         let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Idle) else {
             return Step::Await;
         };
-        let Waiting { need: Need::Body(pending), caller, edits, .. } = *waiting else {
+        let Waiting { need: Need::Body(pending), mut caller, edits, .. } = *waiting else {
             return self.refuse(Reason::BodyUnreadable.into());
         };
         self.worker.leave_waiting(&caller.identity.principal);
@@ -289,7 +294,7 @@ impl Transaction {
             .body(Body::Request, 0, self.exchange.held())
             .map_err(|_| Refusal::from(Reason::BodyUnreadable))
             .and_then(|body| scan::model_of_body(&body, config.bounds.json_depth).map_err(Refusal::from))
-            .and_then(|model| self.decide(&caller, config.rules.complete(&pending, &model), host))
+            .and_then(|model| self.decide(&mut caller, config.rules.complete(&pending, &model), host))
             .and_then(|asked| self.charge(Standing::of(caller, Some(asked), edits), host));
         admitted.unwrap_or_else(|refusal| self.refuse(refusal))
     }
@@ -375,7 +380,8 @@ impl Transaction {
         (!denials_only || status == Status::Denied).then_some((event, reservation))
     }
 
-    fn forward(&mut self, edits: RequestEdits) -> Step {
+    fn forward(&mut self, mut edits: RequestEdits) -> Step {
+        edits.set.append(&mut self.exchange.obliged);
         self.state = State::Forwarded;
         Step::Forward(edits)
     }

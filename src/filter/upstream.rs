@@ -53,6 +53,16 @@ pub(super) fn introduce(head: &RequestHead, identity: &Identity, edits: &mut Req
     set("tier", readable(&identity.tier));
 }
 
+/// Removes what a client sent under names that only policies may give, also spelt with `_`.
+pub(super) fn take_off(head: &RequestHead, names: &[String], edits: &mut RequestEdits) {
+    let dashed = |name: &str| name.replace('_', "-");
+    for (sent, _) in head.headers.iter().filter(|_| !names.is_empty()) {
+        if names.iter().any(|name| dashed(name) == dashed(sent)) {
+            edits.remove.push(sent.to_owned());
+        }
+    }
+}
+
 /// Removes what somebody sent under our names, in headers or trailers.
 pub fn strip(block: &[u8]) -> ResponseEdits {
     let mut edits = ResponseEdits::default();

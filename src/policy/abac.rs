@@ -2,6 +2,7 @@
 
 use super::condition::{Condition, Section};
 use super::facts::Facts;
+use super::obligations::Obligations;
 use super::spec::{ModeSpec, PolicySpec};
 use super::{Place, Policy, Rule, check_name};
 use crate::config::faults::Faults;
@@ -58,5 +59,10 @@ fn compile_policy(
     let object = object.and(part(&spec.when, Section::When, "when"));
     let rule = Rule { claim, object, place: Place::Policy(index) };
     facts.check(&rule, spec.effect, spec.mode != ModeSpec::Off, pointer, faults);
-    Policy { name: spec.name.as_str().into(), effect: spec.effect, mode: spec.mode, rule }
+    let written = spec.obligations.as_ref();
+    let obligations = written.map(|written| {
+        let pointer = format!("{pointer}/obligations");
+        Box::new(Obligations::compile(written, spec.effect, &pointer, faults))
+    });
+    Policy { name: spec.name.as_str().into(), effect: spec.effect, mode: spec.mode, rule, obligations }
 }

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use super::condition::truth::{Absence, Match};
+use super::obligations::Obligations;
 use super::spec::{CombiningSpec, EffectSpec, ModeSpec, ProfileCombiningSpec};
 use super::{Decision, PolicyError, Shadowed};
 use crate::filter::refusal::Reason;
@@ -86,7 +87,7 @@ impl Combining {
         };
         let errors = errors(verdicts.iter().filter(|verdict| enforced(verdict)));
         let shadow = self.shadow(verdicts, ruling, scope_ok);
-        Decision { refused, policies, errors, shadow }
+        Decision { refused, policies, errors, shadow, obligations: Obligations::default() }
     }
 
     /// Policies in shadow mode each of which would alone have turned the answer, had it been enforced.

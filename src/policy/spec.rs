@@ -127,6 +127,22 @@ pub struct PolicySpec {
     /// Whether it counts.
     #[serde(default)]
     pub mode: ModeSpec,
+    /// What must be done where it lets a request pass.
+    pub obligations: Option<ObligationsSpec>,
+}
+
+/// `obligations` of a policy.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObligationsSpec {
+    /// Headers for the upstream.
+    #[serde(default)]
+    pub add_headers: BTreeMap<String, String>,
+    /// The tier whose rates are charged.
+    pub charge_tier: Option<String>,
+    /// Whether the event must have a digest of the request's body.
+    #[serde(default)]
+    pub audit_inputs: bool,
 }
 
 /// `effect`.

@@ -11,6 +11,7 @@ use crate::resource::spec::ResourcesSpec;
 mod absence;
 mod combining;
 mod mutations;
+mod obligations;
 mod properties;
 
 struct Scene {
@@ -109,6 +110,7 @@ fn decision(refused: Option<Reason>, policies: &[&str], errors: &[(&str, &str)])
             })
             .collect(),
         shadow: Vec::new(),
+        obligations: Obligations::default(),
     }
 }
 

@@ -155,6 +155,12 @@ impl ResourceRules {
         self.rules.iter().any(|rule| matches!(rule.id, Id::Body))
     }
 
+    /// Type and action of each rule that needs a body.
+    pub fn of_bodies(&self) -> impl Iterator<Item = (&str, &str)> {
+        let rules = self.rules.iter().filter(|rule| matches!(rule.id, Id::Body));
+        rules.map(|rule| (&*rule.kind, &*rule.action))
+    }
+
     fn listed(&self, kind: &str, id: &str, action: &Rc<str>) -> Resolution {
         let action = Rc::clone(action);
         match self.catalogue.look_up(kind, id) {

@@ -9,6 +9,7 @@ use super::Scene;
 use crate::filter::refusal::Reason;
 use crate::policy::attributes::Category;
 use crate::policy::condition::Flaw;
+use crate::policy::obligations::Obligations;
 use crate::policy::{Decision, PolicyError, PolicySelection, Shadowed};
 
 /// `None`: an error.
@@ -162,7 +163,7 @@ impl Naive<'_> {
         policies.dedup();
         errors.sort();
         errors.dedup();
-        Decision { refused, policies, errors, shadow: Vec::new() }
+        Decision { refused, policies, errors, shadow: Vec::new(), obligations: Obligations::default() }
     }
 }
 

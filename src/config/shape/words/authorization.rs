@@ -1,8 +1,8 @@
 //! The words of `authorization`, and of conditions wherever they stand.
 
-use crate::config::shape::grammar::{ANY, NAME, RANGE};
+use crate::config::shape::grammar::{ANY, HEADER, NAME, RANGE};
 use crate::config::shape::words::{NAMES, SOME_NAMES};
-use crate::config::shape::{Choice, Object, Rest, Shape, later, optional, required};
+use crate::config::shape::{Choice, Object, Rest, Shape, optional, required};
 use crate::config::tree::MAX_INTEGER;
 
 use Shape::{Bool, Either, Integer, List, Test, Text, When};
@@ -84,10 +84,26 @@ static POLICY: Object = Object {
             Shape::Choice(&Choice { built: &["enforce", "shadow", "off"], later: &[] }),
             "Whether it counts, or is only recorded; quote \"off\".",
         ),
-        later("obligations"),
+        optional(
+            "obligations",
+            Shape::Object(&OBLIGATIONS),
+            "What must be done where this policy is a reason to let a request pass.",
+        ),
     ],
     rest: None,
 };
+
+static OBLIGATIONS: Object = Object {
+    fields: &[
+        optional("add_headers", HEADERS, "Headers for the upstream; nobody else can send them."),
+        optional("charge_tier", Text(&NAME), "The tier whose rates are charged in place of the caller's."),
+        optional("audit_inputs", Bool, "Whether the event needs a digest of the request's body in any case."),
+    ],
+    rest: None,
+};
+
+const HEADERS: Shape =
+    Shape::Object(&Object { fields: &[], rest: Some(Rest { names: &HEADER, of: Text(&ANY) }) });
 
 /// A `when`: attributes and blocks. What stands within is not listed among the words, since it has no end.
 pub static WHEN: Object = Object {
