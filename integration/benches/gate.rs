@@ -1,8 +1,11 @@
 //! What the gate costs: Envoy's CPU time for each request, as a ratio to the same Envoy without a filter and beside Envoy's
 //! own JWT filter, all in one run and in alternated rounds.
 //!
-//! CPU time is what the scheduler gave the process, so that load on the machine blurs it less than it blurs latency.
-//! `make bench` prints the table; figures of different runs are not comparable.
+//! CPU time is what the scheduler gave the process, user and system, so that load on the machine blurs it less than it
+//! blurs latency; each ratio is taken within one round, and of the rounds the median counts. What a request leaves to be
+//! delivered is waited for and counted. `make bench` prints the table; figures of different runs are not comparable, so
+//! `MLGATE_BENCH_AGAINST=older.wasm` measures an older module beside this one. `MLGATE_BENCH_CASES=key,cached` keeps the
+//! cases whose names contain one of the words (and always the floor), `MLGATE_BENCH_ROUNDS=21` takes more rounds.
 
 #![expect(
     clippy::arithmetic_side_effects,
@@ -15,14 +18,17 @@
     reason = "a measurement that cannot run should stop, and prints what it saw"
 )]
 
+#[path = "support/document.rs"]
+mod document;
 #[path = "../../tests/jwt/tokens.rs"]
 #[expect(dead_code, reason = "the tests use all of it")]
 mod tokens;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -33,125 +39,181 @@ use mlgate_integration::collector::Collector;
 use mlgate_integration::{Cluster, Envoy, EnvoyBuilder, Plugin, Route, Stack, artifacts};
 use serde_json::{Value, json};
 
+use document::{ALL, CHAIN_KEY, Duties, ISSUER, claims, document};
+
 /// Rounds, of which the median counts.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 /// Requests of one case in one round.
-const REQUESTS: usize = 2_000;
+const REQUESTS: usize = 1_500;
+/// Requests before the first round: V8 compiles a function well only after many calls.
+const WARM_UP: usize = 4_500;
 const CONNECTIONS: usize = 16;
 /// More than the gate's cache of verified tokens holds, so that going round them never finds one there.
 const TOKENS: usize = 6_000;
-const ISSUER: &str = "https://issuer.example";
-const CHAIN_KEY: &str = "0123456789abcdef0123456789abcdef";
+/// Longer than the gate waits before it delivers.
+const SETTLE: Duration = Duration::from_millis(250);
 
+/// One Envoy and what is asked of it.
 struct Case {
-    name: &'static str,
+    name: String,
     envoy: Envoy,
     /// Header and values, used in turn.
     header: &'static str,
     values: Vec<String>,
     next: usize,
+    /// Of each round.
     micros: Vec<f64>,
+}
+
+/// What the cases are made of.
+struct Bench {
+    stack: Stack,
+    upstream: Envoy,
+    collector: Collector,
+    wanted: Option<String>,
+    /// What follows a case's name, and the module.
+    modules: Vec<(&'static str, PathBuf)>,
+    key: ApiKey,
+    jwk: Value,
+    cases: Vec<Case>,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
-    let stack = Stack::create("bench")?;
-    let upstream =
-        EnvoyBuilder::new().concurrency(1).route(Route::direct("/", 200, "ok")).start(&stack).await?;
     let pair = tokens::rsa();
-    let key = ApiKey::generate(&[7; 64]).unwrap();
-    let environment = BTreeMap::from([("MLGATE_CHAIN_KEY_1".to_owned(), CHAIN_KEY.to_owned())]);
-    let collector = Collector::start(&stack, &document(&key, &pair.jwk, 1), &environment).await?;
-    let base = || {
-        EnvoyBuilder::new()
-            .concurrency(1)
-            .cluster(Cluster::http1("model", upstream.address()))
-            .cluster(Cluster::http1("audit", collector.address()))
-            .route(Route::prefix("/", "model"))
-    };
-    println!("signing {TOKENS} tokens …");
+    let mut bench = Bench::start(pair.jwk.clone()).await?;
+    let tokens = if bench.wants("cold") { TOKENS } else { 1 };
+    println!("signing {tokens} tokens …");
     let cold: Vec<String> =
-        (0..TOKENS).map(|id| format!("Bearer {}", pair.token(Algorithm::RS256, &claims(id)))).collect();
+        (0..tokens).map(|id| format!("Bearer {}", pair.token(Algorithm::RS256, &claims(id)))).collect();
     let one = vec![cold[0].clone()];
-    let gate = |policies| {
-        Plugin::new("mlgate", artifacts::filter_wasm().unwrap())
-            .configuration(document(&key, &pair.jwk, policies).to_string())
-            .environment("MLGATE_CHAIN_KEY_1", CHAIN_KEY)
-    };
-    let none = Vec::new;
-    let mut cases = Vec::new();
-    let mut add = |name, envoy, header, values| {
-        cases.push(Case { name, envoy, header, values, next: 0, micros: none() });
-    };
-    let value = vec![key.expose().to_owned()];
-    add("no filter", base().start(&stack).await?, "x-none", vec![String::from("-")]);
-    add(
-        "jwt_authn, RS256, no cache",
-        base().http_filter(jwt_authn(&pair.jwk, false)).start(&stack).await?,
-        "authorization",
-        one.clone(),
-    );
-    add(
-        "jwt_authn, RS256, cached",
-        base().http_filter(jwt_authn(&pair.jwk, true)).start(&stack).await?,
-        "authorization",
-        one.clone(),
-    );
-    add(
-        "gate: key, 1 policy, 2 rates, audit",
-        base().plugin(gate(1)).start(&stack).await?,
-        "x-api-key",
-        value.clone(),
-    );
-    add(
-        "gate: key, 1,000 policies, 2 rates, audit",
-        base().plugin(gate(1_000)).start(&stack).await?,
-        "x-api-key",
-        value,
-    );
-    add(
-        "gate: token cached, 1 policy, 2 rates, audit",
-        base().plugin(gate(1)).start(&stack).await?,
-        "authorization",
-        one,
-    );
-    add(
-        "gate: token cold, 1 policy, 2 rates, audit",
-        base().plugin(gate(1)).start(&stack).await?,
-        "authorization",
-        cold,
-    );
-    add(
-        "gate: refused, no credential",
-        base().plugin(gate(1)).start(&stack).await?,
-        "x-none",
-        vec![String::from("-")],
-    );
+    let key = vec![bench.key.expose().to_owned()];
+    let nothing = vec![String::from("-")];
 
-    for round in 0..=ROUNDS {
-        for case in &mut cases {
-            let micros = case.run().await?;
-            // the first round warms up
-            if round > 0 {
-                case.micros.push(micros);
-            }
+    bench.add("no filter", bench.base(), "x-none", &nothing).await?;
+    for (name, cached) in [("jwt_authn, RS256, no cache", false), ("jwt_authn, RS256, cached", true)] {
+        bench
+            .add(name, bench.base().http_filter(jwt_authn(&pair.jwk, cached)), "authorization", &one)
+            .await?;
+    }
+    for (name, duties, header, values) in [
+        ("gate: key, 1 policy, 2 rates, audit", ALL, "x-api-key", &key),
+        ("gate: the same, 1,000 policies", Duties { policies: 1_000, ..ALL }, "x-api-key", &key),
+        ("gate: the same, 1 policy, no rates", Duties { limits: false, ..ALL }, "x-api-key", &key),
+        ("gate: the same, 1 policy, denials audited", Duties { audit: false, ..ALL }, "x-api-key", &key),
+        ("gate: token cached, 1 policy, 2 rates, audit", ALL, "authorization", &one),
+        ("gate: token cold, 1 policy, 2 rates, audit", ALL, "authorization", &cold),
+        ("gate: refused, no credential", ALL, "x-none", &nothing),
+    ] {
+        for (mark, module) in bench.modules.clone() {
+            let envoy = bench.base().plugin(bench.gate(&module, duties));
+            bench.add(&format!("{name}{mark}"), envoy, header, values).await?;
         }
     }
-    let floor = median(&cases[0].micros);
-    println!("{:<46} {:>12} {:>7}", "case", "CPU us/req", "ratio");
-    for case in &cases {
-        let micros = median(&case.micros);
-        println!("{:<46} {micros:>12.1} {:>7.2}", case.name, micros / floor);
-    }
-    for case in &cases {
-        case.envoy.check_unharmed().await?;
-    }
-    Ok(())
+    bench.run().await
 }
 
+// === impl Bench ===
+
+impl Bench {
+    async fn start(jwk: Value) -> anyhow::Result<Self> {
+        let stack = Stack::create("bench")?;
+        let upstream =
+            EnvoyBuilder::new().concurrency(1).route(Route::direct("/", 200, "ok")).start(&stack).await?;
+        let key = ApiKey::generate(&[7; 64]).unwrap();
+        let environment = BTreeMap::from([("MLGATE_CHAIN_KEY_1".to_owned(), CHAIN_KEY.to_owned())]);
+        let collector = Collector::start(&stack, &document(&key, &jwk, ALL), &environment).await?;
+        let mut modules = vec![("", artifacts::filter_wasm()?)];
+        modules.extend(std::env::var_os("MLGATE_BENCH_AGAINST").map(|path| (", older", path.into())));
+        Ok(Self {
+            stack,
+            upstream,
+            collector,
+            wanted: std::env::var("MLGATE_BENCH_CASES").ok(),
+            modules,
+            key,
+            jwk,
+            cases: Vec::new(),
+        })
+    }
+
+    /// An Envoy without a filter.
+    fn base(&self) -> EnvoyBuilder {
+        EnvoyBuilder::new()
+            .concurrency(1)
+            .cluster(Cluster::http1("model", self.upstream.address()))
+            .cluster(Cluster::http1("audit", self.collector.address()))
+            .route(Route::prefix("/", "model"))
+    }
+
+    fn gate(&self, module: &PathBuf, duties: Duties) -> Plugin {
+        Plugin::new("mlgate", module)
+            .configuration(document(&self.key, &self.jwk, duties).to_string())
+            .environment("MLGATE_CHAIN_KEY_1", CHAIN_KEY)
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.wanted.as_ref().is_none_or(|words| words.split(',').any(|word| name.contains(word)))
+    }
+
+    async fn add(
+        &mut self,
+        name: &str,
+        envoy: EnvoyBuilder,
+        header: &'static str,
+        values: &[String],
+    ) -> anyhow::Result<()> {
+        if self.cases.is_empty() || self.wants(name) {
+            let envoy = envoy.start(&self.stack).await?;
+            let (name, values) = (name.to_owned(), values.to_vec());
+            self.cases.push(Case { name, envoy, header, values, next: 0, micros: Vec::new() });
+        }
+        Ok(())
+    }
+
+    async fn run(mut self) -> anyhow::Result<()> {
+        let rounds = std::env::var("MLGATE_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok());
+        let rounds = rounds.unwrap_or(ROUNDS);
+        for case in &mut self.cases {
+            case.ask(WARM_UP).await?;
+        }
+        for round in 0..rounds {
+            // who comes first changes, so that nobody always has the warmer machine
+            let order: Vec<usize> = (0..self.cases.len()).collect();
+            let order: Vec<usize> = if round % 2 == 0 { order } else { order.into_iter().rev().collect() };
+            for index in order {
+                let micros = self.cases[index].ask(REQUESTS).await?;
+                self.cases[index].micros.push(micros);
+            }
+        }
+        let floor = self.cases[0].micros.clone();
+        println!("{:<56} {:>10} {:>6} {:>12}", "case", "CPU us/req", "ratio", "of rounds");
+        for case in &self.cases {
+            let mut ratios: Vec<f64> =
+                case.micros.iter().zip(&floor).map(|(own, floor)| own / floor).collect();
+            ratios.sort_by(f64::total_cmp);
+            let quarter = ratios.len() / 4;
+            println!(
+                "{:<56} {:>10.1} {:>6.2} {:>5.2} - {:.2}",
+                case.name,
+                median(&case.micros),
+                median(&ratios),
+                ratios[quarter],
+                ratios[ratios.len() - 1 - quarter]
+            );
+        }
+        for case in &self.cases {
+            case.envoy.check_unharmed().await?;
+        }
+        Ok(())
+    }
+}
+
+// === impl Case ===
+
 impl Case {
-    /// Envoy's CPU time for each request of one round, microseconds.
-    async fn run(&mut self) -> anyhow::Result<f64> {
+    /// Envoy's CPU time for each of some requests, microseconds.
+    async fn ask(&mut self, requests: usize) -> anyhow::Result<f64> {
         let pid = self.envoy.process().pid();
         let before = cpu_nanos(pid);
         let next = Arc::new(AtomicUsize::new(0));
@@ -165,7 +227,7 @@ impl Case {
                 let mut client = Http1::connect(address).await?;
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= REQUESTS {
+                    if index >= requests {
                         return anyhow::Ok(());
                     }
                     let value = &values[(from + index) % values.len()];
@@ -180,9 +242,10 @@ impl Case {
         for client in clients {
             client.await??;
         }
+        tokio::time::sleep(SETTLE).await;
         self.values = Arc::into_inner(values).unwrap_or_default();
-        self.next += REQUESTS;
-        Ok((cpu_nanos(pid) - before) as f64 / 1_000.0 / REQUESTS as f64)
+        self.next += requests;
+        Ok((cpu_nanos(pid) - before) as f64 / 1_000.0 / requests as f64)
     }
 }
 
@@ -200,47 +263,6 @@ fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[sorted.len() / 2]
-}
-
-fn claims(id: usize) -> Value {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    json!({
-        "iss": ISSUER, "aud": "model-gateway", "sub": "alice", "jti": id.to_string(),
-        "iat": now, "exp": now + 3_600, "org": "acme", "roles": ["scientist"],
-    })
-}
-
-fn document(key: &ApiKey, jwk: &Value, policies: usize) -> Value {
-    let other = |index| {
-        json!({
-            "name": format!("p{index}"), "effect": "allow",
-            "principal": {"org": format!("org{index}")}, "action": ["predict"],
-        })
-    };
-    let mut all: Vec<Value> = (1..policies).map(other).collect();
-    all.push(json!({"name": "own", "effect": "allow", "principal": {"org": "acme"}, "action": ["predict"]}));
-    json!({
-        "version": 1,
-        "name": "gate",
-        "consumers": [{"name": "user_1", "attributes": {"org": "acme"}, "credentials": {
-            "api_keys": [{"id": key.id().to_string(), "digest": key.digest().to_string()}]}}],
-        "authentication": {"jwt": {"providers": [{
-            "name": "corp", "issuer": ISSUER, "audiences": ["model-gateway"], "algorithms": ["RS256"],
-            "local_jwks": {"keys": [jwk]}, "claims": {"attributes": {"org": "org"}},
-        }]}},
-        "resources": {"unlisted": "allow", "rules": [
-            {"match": {"methods": ["GET"], "path": "/predict"}, "resource": {"type": "model", "id": "m"}, "action": "predict"},
-        ]},
-        "authorization": {"policies": all},
-        "limits": [{"name": "per-caller", "key": ["principal"], "rates": {"default": [
-            {"limit": 100_000_000, "window": "1h"}, {"limit": 900_000, "window": "1s"}]}}],
-        "audit": {
-            "collector": {"cluster": "audit"},
-            "chain": {"keys": [{"id": "c1", "env": "MLGATE_CHAIN_KEY_1"}]},
-            "digest": {"inputs": false, "outputs": false},
-        },
-        "profiles": {"default": {"authenticate": {"any": ["api_key", "jwt"]}}},
-    })
 }
 
 fn jwt_authn(jwk: &Value, cached: bool) -> Value {
