@@ -20,6 +20,7 @@ use crate::credentials::Extraction;
 use crate::filter::profile::{Authenticate, DEFAULT, Profile, Profiles, RoutePattern};
 use crate::filter::refusal::Reason;
 use crate::host::Host;
+use crate::http::Wanted;
 use crate::identity::api_key::ApiKeys;
 use crate::identity::bindings::Bindings;
 use crate::identity::jwt::Tokens;
@@ -71,6 +72,8 @@ pub struct Config {
     pub limits: Limits,
     /// What applies where.
     pub profiles: Profiles,
+    /// What has to be known of a stream.
+    pub wanted: Wanted,
     /// How bodies are digested.
     pub digest: Rc<DigestSettings>,
     /// Limits of the gate itself.
@@ -185,6 +188,11 @@ impl Config {
             );
         }
         let extraction = Extraction::from(&document.authentication.api_key);
+        let wanted = Wanted {
+            certificate: profiles.list.iter().any(Profile::takes_certificates),
+            virtual_host: !profiles.routes.is_empty()
+                || limits.iter().any(|limit| limit.key().contains(&KeyPart::Route)),
+        };
         Self {
             name: document.name.clone(),
             revision,
@@ -201,6 +209,7 @@ impl Config {
             policies,
             limits,
             profiles,
+            wanted,
             digest: Rc::new(digest),
             bounds: Bounds::from(&document.bounds),
             invalid_credential_status: document.responses.invalid_credential_status,

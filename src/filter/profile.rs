@@ -3,7 +3,7 @@
 use crate::config::document::ProfileAuditSpec;
 use crate::filter::refusal::Reason;
 use crate::http::{RequestHead, RouteProfile};
-use crate::identity::Accepted;
+use crate::identity::{Accepted, Method};
 use crate::limits;
 use crate::policy::PolicySelection;
 use crate::resource::rules::HeadMatch;
@@ -54,6 +54,20 @@ pub enum RoutePattern {
 
 /// The profile that applies where nothing else is named.
 pub const DEFAULT: &str = "default";
+
+// === impl Profile ===
+
+impl Profile {
+    /// Whether a certificate can let somebody in here.
+    pub fn takes_certificates(&self) -> bool {
+        match &self.authenticate {
+            Authenticate::Caller(Accepted::Any(methods) | Accepted::All { methods, .. }) => {
+                methods.contains(&Method::Mtls)
+            }
+            Authenticate::Nobody(_) => false,
+        }
+    }
+}
 
 // === impl Profiles ===
 

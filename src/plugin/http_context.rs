@@ -56,6 +56,27 @@ impl Http {
         }
     }
 
+    /// What this configuration wants to know of the stream.
+    fn facts(&self, end_of_stream: bool) -> StreamFacts {
+        let wanted = self.worker.config.wanted;
+        let route_profile = profile("xds\0route_metadata\0filter_metadata\0mlgate\0profile");
+        let virtual_host_profile = match route_profile {
+            RouteProfile::Absent => profile("xds\0virtual_host_metadata\0filter_metadata\0mlgate\0profile"),
+            RouteProfile::Named(_) | RouteProfile::Unreadable => RouteProfile::Absent,
+        };
+        let virtual_host = if wanted.virtual_host { text("xds\0virtual_host_name") } else { None };
+        StreamFacts {
+            source_address: text("source\0address"),
+            route_name: text("xds\0route_name").unwrap_or_default(),
+            virtual_host: virtual_host.unwrap_or_default(),
+            route_profile,
+            virtual_host_profile,
+            peer: if wanted.certificate { peer() } else { PeerCertificate::default() },
+            outbound: !self.root.is_gateway() && number("xds\0listener_direction") == Some(OUTBOUND),
+            end_of_stream,
+        }
+    }
+
     fn response_action(&self) -> Action {
         if self.transaction.borrow().holds_response() { Action::Pause } else { Action::Continue }
     }
@@ -77,7 +98,8 @@ impl HttpContext for Http {
         self.worker.trail.borrow_mut().open(&ProxyHost);
         // An unreadable block is an empty one, which has no method and is refused.
         let block = abi::headers(Map::Request).unwrap_or_default();
-        let step = self.transaction.borrow_mut().on_request_headers(&block, facts(end_of_stream), &ProxyHost);
+        let facts = self.facts(end_of_stream);
+        let step = self.transaction.borrow_mut().on_request_headers(&block, facts, &ProxyHost);
         self.grpc = self.transaction.borrow().is_grpc();
         self.apply(step)
     }
@@ -121,9 +143,12 @@ impl HttpContext for Http {
             http_status: number("response\0code")
                 .and_then(|code| u16::try_from(code).ok())
                 .filter(|code| *code > 0),
-            grpc_status: number("response\0grpc_status")
-                .filter(|_| self.grpc)
-                .and_then(|code| u32::try_from(code).ok()),
+            // for others the proxy makes one up of the HTTP status
+            grpc_status: if self.grpc {
+                number("response\0grpc_status").and_then(|code| u32::try_from(code).ok())
+            } else {
+                None
+            },
             flags: number("response\0flags").unwrap_or(0),
         };
         let event = self.transaction.borrow_mut().on_end(&end, &ProxyHost);
@@ -233,24 +258,6 @@ fn edit(edits: &RequestEdits) -> Result<(), HostError> {
     }
 }
 
-fn facts(end_of_stream: bool) -> StreamFacts {
-    let route_profile = profile("xds\0route_metadata\0filter_metadata\0mlgate\0profile");
-    let virtual_host_profile = match route_profile {
-        RouteProfile::Absent => profile("xds\0virtual_host_metadata\0filter_metadata\0mlgate\0profile"),
-        RouteProfile::Named(_) | RouteProfile::Unreadable => RouteProfile::Absent,
-    };
-    StreamFacts {
-        source_address: text("source\0address"),
-        route_name: text("xds\0route_name").unwrap_or_default(),
-        virtual_host: text("xds\0virtual_host_name").unwrap_or_default(),
-        route_profile,
-        virtual_host_profile,
-        peer: peer(),
-        outbound: is_outbound(),
-        end_of_stream,
-    }
-}
-
 /// Absence falls through; whatever else is no name denies.
 fn profile(path: &str) -> RouteProfile {
     match abi::property(path).map(String::from_utf8) {
@@ -260,18 +267,9 @@ fn profile(path: &str) -> RouteProfile {
     }
 }
 
-/// A sidecar has listeners for both directions, and a plugin may run in both. Asked of every stream, since streams of
-/// both share one root context. A gateway's listeners are called outbound too, although its callers come from outside.
-fn is_outbound() -> bool {
-    number("xds\0listener_direction") == Some(OUTBOUND)
-        && !text("xds\0node\0id").is_some_and(|id| id.starts_with(GATEWAY))
-}
-
-/// `envoy.config.core.v3.TrafficDirection`.
+/// `envoy.config.core.v3.TrafficDirection`. Asked of every stream: a sidecar has listeners for both directions, and a
+/// plugin may run in both, whose streams share one root context.
 const OUTBOUND: u64 = 2;
-
-/// How Istio's ids of gateways begin.
-const GATEWAY: &str = "router~";
 
 fn peer() -> PeerCertificate {
     let truth = |path| abi::property(path).ok().map(|value| value == [1]);
@@ -287,7 +285,7 @@ fn peer() -> PeerCertificate {
     }
 }
 
-fn text(path: &str) -> Option<String> {
+pub(super) fn text(path: &str) -> Option<String> {
     String::from_utf8(abi::property(path).ok()?).ok()
 }
 

@@ -1,6 +1,6 @@
 //! One configuration in one worker: reads it, ticks for those that wait, delivers what is recorded.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::host::{Body, CalloutId, Host, Level};
 use crate::http::pairs::Pairs;
 use crate::plugin::abi;
 use crate::plugin::host::ProxyHost;
-use crate::plugin::http_context::{Http, Unconfigured, resume};
+use crate::plugin::http_context::{Http, Unconfigured, resume, text};
 
 /// The root context.
 pub(super) struct Root {
@@ -28,6 +28,7 @@ pub(super) struct Root {
 pub(super) struct Shared {
     id: u32,
     period: Cell<u32>,
+    gateway: OnceCell<bool>,
     waiters: RefCell<BTreeMap<u32, Weak<RefCell<Transaction>>>>,
 }
 
@@ -44,6 +45,9 @@ const DELIVERY_TICK: u32 = 100;
 /// Milliseconds between heartbeats of an idle chain.
 const IDLE_TICK: u32 = 10_000;
 
+/// How Istio's ids of gateways begin.
+const GATEWAY: &str = "router~";
+
 /// Bytes of a plugin configuration; the host itself has no bound.
 const MAX_CONFIGURATION: usize = 64 << 20;
 
@@ -55,7 +59,8 @@ const MAX_ANSWER: usize = 1 << 20;
 impl Root {
     /// A root that has not read its configuration.
     pub(super) fn new(id: u32) -> Self {
-        let shared = Shared { id, period: Cell::new(0), waiters: RefCell::default() };
+        let shared =
+            Shared { id, period: Cell::new(0), gateway: OnceCell::new(), waiters: RefCell::default() };
         Self { shared: Rc::new(shared), worker: None }
     }
 
@@ -201,6 +206,12 @@ impl Shared {
     /// answer for it and then trap on the missing context: whoever is gone must be out of the table.
     pub(super) fn forget(&self, id: u32) {
         self.waiters.borrow_mut().remove(&id);
+    }
+
+    /// Whether this proxy is a gateway of Istio's, whose listeners are called outbound although their callers come from
+    /// outside. A proxy's id never changes.
+    pub(super) fn is_gateway(&self) -> bool {
+        *self.gateway.get_or_init(|| text("xds\0node\0id").is_some_and(|id| id.starts_with(GATEWAY)))
     }
 
     /// There is something to deliver.
