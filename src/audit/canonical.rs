@@ -185,8 +185,8 @@ impl Canonical {
     fn push_text(&mut self, value: &str) {
         self.bytes.push(b'"');
         let mut rest = value.as_bytes();
-        while let Some(plain) = rest.iter().position(|byte| escaped_len(*byte) > 1) {
-            let (before, after) = rest.split_at_checked(plain).unwrap_or((rest, &[]));
+        loop {
+            let (before, after) = rest.split_at_checked(plain_bytes(rest)).unwrap_or((rest, &[]));
             self.bytes.extend_from_slice(before);
             let Some((byte, after)) = after.split_first() else { break };
             match byte {
@@ -201,7 +201,6 @@ impl Canonical {
             }
             rest = after;
         }
-        self.bytes.extend_from_slice(rest);
         self.bytes.push(b'"');
     }
 
@@ -380,6 +379,25 @@ impl<'de> Visitor<'de> for TreeVisitor {
 /// The order of names, RFC 8785 §3.2.3. It differs from the order of their bytes beyond U+FFFF alone.
 pub fn by_code_units(a: &str, b: &str) -> Ordering {
     a.encode_utf16().cmp(b.encode_utf16())
+}
+
+/// How many bytes at the beginning need no escape. Texts that need one are rare, so eight bytes are looked at at once.
+fn plain_bytes(text: &[u8]) -> usize {
+    /// A one in each byte.
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    /// The first bit of each byte.
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // below `limit`, which is at most 128; a byte may borrow of the next only where a lower one is below it already
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES.wrapping_mul(limit)) & !word & HIGH;
+    let is = |word: u64, byte: u8| below(word ^ ONES.wrapping_mul(u64::from(byte)), 1);
+    let (words, _) = text.as_chunks::<8>();
+    let plain = words
+        .iter()
+        .map(|word| u64::from_le_bytes(*word))
+        .take_while(|word| below(*word, 0x20) | is(*word, b'"') | is(*word, b'\\') == 0);
+    let plain = plain.count().saturating_mul(8);
+    let rest = text.get(plain..).unwrap_or_default();
+    plain.saturating_add(rest.iter().position(|byte| escaped_len(*byte) > 1).unwrap_or(rest.len()))
 }
 
 const fn escaped_len(byte: u8) -> usize {

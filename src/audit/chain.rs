@@ -2,6 +2,7 @@
 //! authenticated by HMAC-SHA256 (RFC 2104) where a key is set.
 
 use std::fmt;
+use std::ops::Range;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -143,61 +144,79 @@ impl Chain {
         let seq = self.next;
         let [chain_at, kid_at, prev_at, seq_at] = draft.cuts;
         let piece = |from: usize, to: usize| draft.bytes.get(from..to).unwrap_or(&[]);
+        let start = out.len();
+        out.reserve(draft.bytes.len().saturating_add(SEAL_BYTES));
 
         // ids hold no character that needs an escape: gate names are [a-z0-9_-], key ids too
-        let mut chain = format!("\"chain\":\"{}\",", self.id);
+        out.extend_from_slice(piece(0, chain_at));
+        put(out, b"\"chain\":\"", self.id.as_bytes(), b"\",");
         if let Some(count) = draft.count {
-            chain.push_str(&format!("\"count\":{},", count.min(MAX_INTEGER)));
+            put(out, b"\"count\":", count.min(MAX_INTEGER).to_string().as_bytes(), b",");
         }
-        let kid = match signer {
-            Signer::Keyed(key) => format!("\"kid\":\"{}\",", key.id),
-            Signer::Unkeyed => String::new(),
-        };
-        let prev = self.head.map_or_else(String::new, |head| format!("\"prev\":\"{}\",", hex(&head)));
-        let number = format!("\"seq\":{seq},");
+        out.extend_from_slice(piece(chain_at, kid_at));
+        if let Signer::Keyed(key) = signer {
+            put(out, b"\"kid\":\"", key.id.as_bytes(), b"\",");
+        }
+        let before = start..out.len();
+        // its place is kept, since it covers what comes behind it too
+        put(out, b"\"mac\":\"", if signer.is_keyed() { &[b'0'; HEX] } else { UNKEYED.as_bytes() }, b"\",");
+        let after = out.len();
+        out.extend_from_slice(piece(kid_at, prev_at));
+        if let Some(head) = &self.head {
+            put(out, b"\"prev\":\"", &hex_digits(head), b"\",");
+        }
+        out.extend_from_slice(piece(prev_at, seq_at));
+        put(out, b"\"seq\":", seq.to_string().as_bytes(), b",");
+        out.extend_from_slice(piece(seq_at, draft.bytes.len()));
 
-        let before = [piece(0, chain_at), chain.as_bytes(), piece(chain_at, kid_at), kid.as_bytes()];
-        let after = [
-            piece(kid_at, prev_at),
-            prev.as_bytes(),
-            piece(prev_at, seq_at),
-            number.as_bytes(),
-            piece(seq_at, draft.bytes.len()),
-        ];
-        let mac = match signer {
-            Signer::Keyed(key) => {
-                let mut mac = key.start();
-                mac.update(MAC_PREFIX);
-                for part in before.iter().chain(&after) {
-                    mac.update(part);
-                }
-                format!("\"mac\":\"{}\",", hex(&mac.finalize().into_bytes()))
+        if let Signer::Keyed(key) = signer {
+            let part = |range: Range<usize>| out.get(range).unwrap_or(&[]);
+            let tag = key.tag(&[MAC_PREFIX, part(before), part(after..out.len())]);
+            let end = after.saturating_sub(b"\",".len());
+            if let Some(place) = out.get_mut(end.saturating_sub(HEX)..end) {
+                place.copy_from_slice(&hex_digits(&tag));
             }
-            Signer::Unkeyed => format!("\"mac\":\"{UNKEYED}\","),
-        };
-
-        let mut sha = Sha256::new();
-        for part in before.iter().copied().chain([mac.as_bytes()]).chain(after) {
-            sha.update(part);
-            out.extend_from_slice(part);
         }
-        let hash: Hash = sha.finalize().into();
+        let hash: Hash = Sha256::digest(out.get(start..).unwrap_or(&[])).into();
         self.next = seq.saturating_add(1);
         self.head = Some(hash);
         Seal { seq, hash }
     }
 }
 
+fn put(out: &mut Vec<u8>, name: &[u8], value: &[u8], end: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(value);
+    out.extend_from_slice(end);
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 0x0f] {
-            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-        }
+    bytes.iter().flat_map(|byte| digits(*byte)).map(char::from).collect()
+}
+
+/// Lower-case hexadecimal of a hash.
+fn hex_digits(hash: &Hash) -> [u8; HEX] {
+    let mut text = [0; HEX];
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(hash) {
+        *pair = digits(*byte);
     }
     text
 }
+
+const fn digits(byte: u8) -> [u8; 2] {
+    [digit(byte >> 4), digit(byte & 0x0f)]
+}
+
+const fn digit(value: u8) -> u8 {
+    value.wrapping_add(if value < 10 { b'0' } else { b'a'.wrapping_sub(10) })
+}
+
+/// Digits of a hash.
+const HEX: usize = 64;
+
+/// About what a seal adds to an event: more is room given away, less is a copy.
+const SEAL_BYTES: usize = 400;
 
 /// Reads 32 bytes of lower-case hexadecimal; `None` for anything else.
 pub fn unhex(text: &str) -> Option<Hash> {

@@ -89,3 +89,22 @@ proptest! {
         prop_assert_eq!(Tree::parse(&bytes).unwrap(), tree);
     }
 }
+
+#[test]
+fn a_byte_that_needs_an_escape_is_found_wherever_it_stands() {
+    for escaped in (0..0x20).chain([b'"', b'\\']) {
+        for before in 0..20 {
+            for after in 0..10 {
+                let text = [
+                    vec![b'x'; before],
+                    vec![escaped],
+                    vec![b'\xc3', b'\xa9', 0x7f, b'!'],
+                    vec![b'x'; after],
+                ];
+                assert_eq!(plain_bytes(&text.concat()), before, "{escaped:#x} after {before} before {after}");
+            }
+        }
+    }
+    let plain: Vec<u8> = (0..=u8::MAX).filter(|byte| escaped_len(*byte) == 1).collect();
+    assert_eq!(plain_bytes(&plain), plain.len());
+}
