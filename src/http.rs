@@ -4,7 +4,9 @@
 //! hides duplicates. Nothing here decides anything; a head that has more than one reading says so
 //! (RFC 9110 §5.3, RFC 3986 §6.2).
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
 use crate::filter::refusal::Reason;
 
@@ -91,8 +93,21 @@ pub struct RequestHead {
 }
 
 /// Header fields in the order they came.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(String, Vec<u8>)>);
+///
+/// All names stand in one text and all values in another: a request has a dozen of them, and most are never looked at.
+#[derive(Clone, Default)]
+pub struct Headers {
+    names: String,
+    values: Vec<u8>,
+    fields: Vec<Field>,
+}
+
+/// Where a field's name and value begin and end.
+#[derive(Clone, Debug)]
+struct Field {
+    name: Range<usize>,
+    value: Range<usize>,
+}
 
 /// Which address counts as the caller's.
 pub use crate::identity::spec::SourceTrust;
@@ -102,19 +117,39 @@ pub use crate::identity::spec::SourceTrust;
 impl Headers {
     /// From pairs whose names are in lower case.
     pub fn new(pairs: Vec<(String, Vec<u8>)>) -> Self {
-        Self(pairs)
+        let mut headers = Self::default();
+        for (name, value) in pairs {
+            headers.push(&name, &value);
+        }
+        headers
+    }
+
+    fn with_capacity(bytes: usize, fields: usize) -> Self {
+        Self {
+            names: String::with_capacity(bytes),
+            values: Vec::with_capacity(bytes),
+            fields: Vec::with_capacity(fields),
+        }
+    }
+
+    fn push(&mut self, name: &str, value: &[u8]) {
+        let (from, at) = (self.names.len(), self.values.len());
+        self.names.push_str(name);
+        self.values.extend_from_slice(value);
+        self.fields.push(Field { name: from..self.names.len(), value: at..self.values.len() });
     }
 
     /// Every value of a name.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_slice())
+    pub fn all<'a, 'b>(&'a self, name: &'b str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'b> {
+        let is_it = move |field: &&Field| field.name.len() == name.len() && self.name(field) == name;
+        self.fields.iter().filter(is_it).map(|field| self.value(field))
     }
 
     /// The only value of a name; `None` when absent, duplicated or not UTF-8.
     pub fn text(&self, name: &str) -> Option<&str> {
-        let mut values = self.0.iter().filter(|(known, _)| known == name);
+        let mut values = self.all(name);
         match (values.next(), values.next()) {
-            (Some((_, value)), None) => std::str::from_utf8(value).ok(),
+            (Some(value), None) => std::str::from_utf8(value).ok(),
             _ => None,
         }
     }
@@ -126,7 +161,31 @@ impl Headers {
 
     /// Every field.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+        self.fields.iter().map(|field| (self.name(field), self.value(field)))
+    }
+
+    // INVARIANT: ranges are of what was pushed
+
+    fn name(&self, field: &Field) -> &str {
+        self.names.get(field.name.clone()).unwrap_or_default()
+    }
+
+    fn value(&self, field: &Field) -> &[u8] {
+        self.values.get(field.value.clone()).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Headers {}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 
@@ -145,6 +204,7 @@ impl RequestHead {
         let Ok(pairs) = Pairs::read(block) else {
             return (head, Err(Reason::HeadInvalid));
         };
+        head.headers = Headers::with_capacity(block.len() >> 1, pairs.len());
         let mut verdict = Ok(());
         let mut bytes: usize = 0;
         let (mut paths, mut methods, mut authorities) = (0_u32, 0_u32, 0_u32);
@@ -159,7 +219,7 @@ impl RequestHead {
                 ":path" => (&mut head.target, &mut paths),
                 ":authority" => (&mut head.host, &mut authorities),
                 _ => {
-                    head.headers.0.push((name.to_ascii_lowercase(), value.to_vec()));
+                    head.headers.push(name, value);
                     continue;
                 }
             };
@@ -172,11 +232,13 @@ impl RequestHead {
                 }
             }
         }
+        head.headers.names.make_ascii_lowercase();
         head.grpc = head.headers.all("content-type").any(is_grpc);
         if head.host.bytes().any(ambiguous_in_host) {
             verdict = Err(Reason::HeadInvalid);
         }
-        head.host = host_without_port(&head.host).to_ascii_lowercase();
+        head.host.truncate(host_without_port(&head.host).len());
+        head.host.make_ascii_lowercase();
         // `a.example.` is the same host (RFC 9110 §4.2.3 leaves it to DNS): it must meet the same rules
         if head.host.ends_with('.') {
             head.host.pop();

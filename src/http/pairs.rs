@@ -36,6 +36,16 @@ impl<'a> Pairs<'a> {
         if pairs.clone().count() == count { Ok(pairs) } else { Err(InvalidPairs) }
     }
 
+    /// How many pairs are left.
+    pub const fn len(&self) -> usize {
+        self.lengths.len() / LENGTHS
+    }
+
+    /// Whether none is left.
+    pub const fn is_empty(&self) -> bool {
+        self.lengths.is_empty()
+    }
+
     /// Writes pairs in the same form.
     pub fn write(pairs: &[(&str, &str)]) -> Vec<u8> {
         fn length(text: &str) -> [u8; 4] {
