@@ -70,7 +70,7 @@ impl Exchange {
         event.host = Some(bounded(&head.host)).filter(|host| !host.is_empty());
         event.route = Some(bounded(&head.facts.route_name)).filter(|route| !route.is_empty());
         event.path = Some(bounded(head.path()));
-        event.source = head.source.map(|source| source.to_string());
+        event.source = source(head);
         event.policy_revision = Some(config.revision.clone());
         drawn.map_err(|_| Reason::AuditUnavailable.into())
     }
@@ -232,9 +232,20 @@ fn digest_range(
     digest.skip(u64::try_from(end.saturating_sub(at)).unwrap_or(u64::MAX));
 }
 
+/// The caller's address as text. An IPv4 address is written in one way only, so it is taken as the proxy wrote it.
+fn source(head: &RequestHead) -> Option<String> {
+    let source = head.source?;
+    let written =
+        head.facts.source_address.as_deref().filter(|text| source.is_ipv4() && !text.starts_with('['));
+    let written = written.and_then(|text| text.rsplit_once(':'));
+    Some(written.map_or_else(|| source.to_string(), |(host, _)| host.to_owned()))
+}
+
 /// A caller's text, cut at a character.
 fn bounded(text: &str) -> String {
-    match text.char_indices().nth(MAX_TEXT) {
+    // no text has more characters than bytes
+    let more = if text.len() > MAX_TEXT { text.char_indices().nth(MAX_TEXT) } else { None };
+    match more {
         Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),
         None => text.to_owned(),
     }

@@ -3,6 +3,7 @@
 //! Labels are part of the name in the form that Envoy's `stats_tags` take out again: `.<label>.=.<value>.;`. A defined
 //! metric lives as long as the process, so the number of series is bounded.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,13 +16,13 @@ use crate::host::{Host, MetricId, MetricKind};
 pub struct Metrics {
     gate: String,
     max_series: usize,
-    defined: RefCell<BTreeMap<Series, Option<MetricId>>>,
+    defined: RefCell<BTreeMap<Series<'static>, Option<MetricId>>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Series {
+struct Series<'a> {
     name: &'static str,
-    labels: [(&'static str, String); 3],
+    labels: [(&'static str, Cow<'a, str>); 3],
 }
 
 /// Every name, its kind and its labels, as the reference lists them.
@@ -105,28 +106,43 @@ impl Metrics {
         act: impl Fn(MetricId),
     ) {
         let label = |index: usize| {
-            labels.get(index).map_or(("", String::new()), |(key, value)| (*key, (*value).to_owned()))
+            labels.get(index).map_or(("", Cow::Borrowed("")), |(key, value)| (*key, Cow::Borrowed(*value)))
         };
         let series = Series { name, labels: [label(0), label(1), label(2)] };
-        let mut defined = self.defined.borrow_mut();
-        let id = match defined.get(&series) {
-            Some(id) => *id,
-            None if defined.len() >= self.max_series => None,
-            None => {
-                let id = host.define_metric(kind, &series.text(&self.gate)).ok();
-                defined.insert(series, id);
-                id
-            }
-        };
+        let id = self.known(&series).unwrap_or_else(|| self.define(kind, &series, host));
         if let Some(id) = id {
             act(id);
         }
+    }
+
+    /// What is defined already: asked twice for each request, so nothing is copied for it.
+    fn known<'a>(&self, series: &Series<'a>) -> Option<Option<MetricId>> {
+        let defined = self.defined.borrow();
+        // a map of names that live for ever is one of names that live for a while
+        let defined: &BTreeMap<Series<'a>, Option<MetricId>> = &defined;
+        defined.get(series).copied()
+    }
+
+    fn define(&self, kind: MetricKind, series: &Series<'_>, host: &dyn Host) -> Option<MetricId> {
+        let mut defined = self.defined.borrow_mut();
+        if defined.len() >= self.max_series {
+            return None;
+        }
+        let id = host.define_metric(kind, &series.text(&self.gate)).ok();
+        defined.insert(series.kept(), id);
+        id
     }
 }
 
 // === impl Series ===
 
-impl Series {
+impl Series<'_> {
+    fn kept(&self) -> Series<'static> {
+        let labels =
+            self.labels.each_ref().map(|(key, value)| (*key, Cow::Owned(value.clone().into_owned())));
+        Series { name: self.name, labels }
+    }
+
     fn text(&self, gate: &str) -> String {
         let mut text = format!("{}.gate.=.{gate}.;", self.name);
         for (key, value) in self.labels.iter().filter(|(key, _)| !key.is_empty()) {

@@ -1,6 +1,8 @@
 //! What crosses between the caller and the upstream besides the request itself: the identity on the way in, nothing
 //! of ours on the way out, and how it ended.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::audit::event::Status;
@@ -42,15 +44,18 @@ pub(super) fn introduce(head: &RequestHead, identity: &Identity, edits: &mut Req
             edits.remove.push(name.to_owned());
         }
     }
-    let mut set = |name: &str, value: String| edits.set.push((format!("{PREFIX}{name}"), value.into_bytes()));
-    set("principal", readable(&identity.principal));
+    let mut set = |name: &str, value: Cow<'_, str>| {
+        edits.set.push((name.to_owned(), value.into_owned().into_bytes()));
+    };
+    set("x-mlgate-principal", readable(&identity.principal));
     if let Some(Value::Text(org)) = identity.attributes.get("org") {
-        set("org", readable(org));
+        set("x-mlgate-org", readable(org));
     }
     if !identity.roles.is_empty() {
-        set("roles", identity.roles.iter().map(|role| readable(role)).collect::<Vec<_>>().join(","));
+        let roles: Vec<_> = identity.roles.iter().map(|role| readable(role)).collect();
+        set("x-mlgate-roles", roles.join(",").into());
     }
-    set("tier", readable(&identity.tier));
+    set("x-mlgate-tier", readable(&identity.tier));
 }
 
 /// Removes what a client sent under names that only policies may give, also spelt with `_`.
@@ -114,8 +119,8 @@ fn is_ours(name: &str) -> bool {
     PREFIX.bytes().all(|expected| spelt.next() == Some(expected))
 }
 
-fn readable(text: &str) -> String {
-    utf8_percent_encode(text, READABLE).to_string()
+fn readable(text: &str) -> Cow<'_, str> {
+    utf8_percent_encode(text, READABLE).into()
 }
 
 #[cfg(test)]
