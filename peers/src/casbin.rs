@@ -15,7 +15,8 @@ pub struct Casbin {
 pub struct Subject {
     org: String,
     team: String,
-    clearance: i64,
+    /// Of as many digits as the policies have: Casbin's are texts, and these compare like numbers.
+    clearance: String,
 }
 
 /// What is asked for in Casbin.
@@ -36,7 +37,7 @@ p = org, team, kind, stage, above, act, eft
 e = some(where (p.eft == allow)) && !some(where (p.eft == deny))
 
 [matchers]
-m = r.act == p.act && (p.org == "*" || r.sub.org == p.org) && (p.team == "*" || r.sub.team == p.team) && (p.kind == "*" || r.obj.kind == p.kind) && (p.stage == "*" || r.obj.stage == p.stage) && r.sub.clearance > parse_int(p.above)
+m = r.act == p.act && (p.org == "*" || r.sub.org == p.org) && (p.team == "*" || r.sub.team == p.team) && (p.kind == "*" || r.obj.kind == p.kind) && (p.stage == "*" || r.obj.stage == p.stage) && r.sub.clearance > p.above
 "#;
 
 // === impl Casbin ===
@@ -47,11 +48,10 @@ impl Casbin {
         let model = DefaultModel::from_str(MODEL).await?;
         let mut enforcer = Enforcer::new(model, MemoryAdapter::default()).await?;
         let anything = std::array::from_fn(|_| String::from("*"));
-        let policies = organisation.policies.iter().enumerate().map(|(index, policy)| {
+        let policies = organisation.policies.iter().map(|policy| {
             let mut row: Vec<String> = policy.place.clone().unwrap_or_else(|| Clone::clone(&anything)).into();
             let effect = if policy.allows { "allow" } else { "deny" };
-            row.extend([policy.above.to_string(), ACTION.to_owned(), effect.to_owned()]);
-            let _ = index;
+            row.extend([digits(policy.above), ACTION.to_owned(), effect.to_owned()]);
             row
         });
         enforcer.add_policies(policies.collect()).await?;
@@ -66,8 +66,12 @@ impl Casbin {
     /// A request in its form.
     pub fn ask(ask: &OrgAsk) -> (Subject, Object) {
         let [org, team, kind, stage] = ask.place.clone();
-        (Subject { org, team, clearance: ask.clearance }, Object { kind, stage })
+        (Subject { org, team, clearance: digits(ask.clearance) }, Object { kind, stage })
     }
+}
+
+fn digits(number: i64) -> String {
+    format!("{number:04}")
 }
 
 impl std::fmt::Debug for Casbin {

@@ -30,8 +30,6 @@ pub struct OrgAsk {
 pub struct Organisation {
     /// In written order.
     pub policies: Vec<OrgPolicy>,
-    /// Whether their attributes separate them; otherwise each policy wants organisations that begin alike.
-    pub separable: bool,
 }
 
 /// The attributes of a place, in its order.
@@ -66,15 +64,26 @@ impl Organisation {
             OrgPolicy {
                 allows: !forbids,
                 place: (!everybody).then(|| place(index)),
-                above: if forbids || everybody { 90 } else { 2 },
+                // what is for everybody wants one of a few clearances
+                above: if everybody {
+                    everybody_above(index)
+                } else if forbids {
+                    90
+                } else {
+                    2
+                },
             }
         });
-        Self { policies: policies.collect(), separable: true }
+        Self { policies: policies.collect() }
     }
 
-    /// The same, with nothing by which an engine could tell early which ones apply.
+    /// As many, with nothing by which an engine could tell early which ones apply: each wants a clearance of its own.
     pub fn hostile(count: usize) -> Self {
-        Self { separable: false, ..Self::of(count) }
+        let policies = (0..count).map(|index| {
+            let above = i64::try_from(index).unwrap_or(i64::MAX).saturating_add(100);
+            OrgPolicy { allows: true, place: None, above: if index == 0 { 2 } else { above } }
+        });
+        Self { policies: policies.collect() }
     }
 
     /// The request that the first policy allows; the others say nothing of it.
@@ -99,15 +108,8 @@ impl Organisation {
             kind: Type::Number,
         });
         let rules = self.policies.iter().map(|policy| {
-            let test = |text: &String| {
-                if self.separable {
-                    Test::Is(Value::Text(text.clone()))
-                } else {
-                    Test::StartsWith(text.clone())
-                }
-            };
             let place = policy.place.iter().flatten().enumerate();
-            let place = place.map(|(index, text)| Formula::Test(index, test(text)));
+            let place = place.map(|(index, text)| Formula::Test(index, Test::Is(Value::Text(text.clone()))));
             let above = std::iter::once(Formula::Test(clearance, Test::Above(policy.above)));
             Rule {
                 allows: policy.allows,
@@ -129,6 +131,12 @@ impl OrgAsk {
         values.insert(self.place.len(), Value::Number(self.clearance));
         Ask { action: ACTION.to_owned(), values }
     }
+}
+
+/// One of five.
+fn everybody_above(index: usize) -> i64 {
+    let step = index.div_euclid(EVERYBODY).rem_euclid(5);
+    i64::try_from(step).map_or(90, |step| step.saturating_add(90))
 }
 
 fn place(index: usize) -> [String; 4] {

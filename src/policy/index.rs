@@ -2,8 +2,9 @@
 //!
 //! A rule is filed under what its clauses pin down: an attribute that must be one of some values, or begin with some
 //! text. Rules that pin down the same attributes make a [`Group`], a hash table from the values to the rules. A request
-//! looks into each group with its own values. What pins nothing down is filed by its first clause, which is asked once for
-//! all rules that share it. The candidates are a superset of what applies: every one is evaluated.
+//! looks into each group with its own values. What pins nothing down, and what many rules pin down alike, is filed by its
+//! next clause, which is asked once for all rules that share it. The candidates are a superset of what applies: every one
+//! is evaluated.
 //!
 //! Only a clause that is definitely false may keep a rule out. A value of a type that no pattern can be compared with, or
 //! none where there must be one, makes an error of the clause, and an error of a deny denies: the whole group is then
@@ -36,8 +37,8 @@ pub(super) struct Index {
 #[derive(Clone, Debug)]
 struct Group {
     parts: Vec<Part>,
-    table: HashMap<u64, (u32, u32), BuildHasherDefault<Known>>,
-    /// Rules by their values; ranges of it are in the table.
+    table: HashMap<u64, Vec<Shared>, BuildHasherDefault<Known>>,
+    /// Every rule of the group.
     rules: Vec<u32>,
 }
 
@@ -51,12 +52,15 @@ struct Part {
     attribute: Rc<Designator>,
 }
 
-/// Rules that have one clause in common.
+/// Rules that have one clause in common; `None`: nothing more to tell them by.
 #[derive(Clone, Debug)]
 struct Shared {
-    clause: Clause,
+    clause: Option<Clause>,
     rules: Vec<u32>,
 }
+
+/// A rule and the clause by which it could be filed further.
+type Member<'r> = (u32, Option<&'r Clause>);
 
 /// Which clauses of a rule count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,25 +114,22 @@ impl Index {
             }
         }
         let kept = largest(filed.iter().map(|(_, pinned, _)| parts(pinned)), MAX_GROUPS);
-        let mut groups: BTreeMap<Vec<Part>, BTreeMap<u64, Vec<u32>>> = BTreeMap::new();
-        let mut shared: BTreeMap<String, Shared> = BTreeMap::new();
+        let mut groups: BTreeMap<Vec<Part>, BTreeMap<u64, Vec<Member<'r>>>> = BTreeMap::new();
+        let mut others: Vec<Member<'r>> = Vec::new();
         for (number, pinned, rule) in filed {
             let parts = parts(&pinned);
             if !parts.is_empty() && kept.contains(&parts) {
+                let member = (number, next_clause(rule, over, &parts));
                 let group = groups.entry(parts).or_default();
-                places(&pinned).into_iter().for_each(|place| group.entry(place).or_default().push(number));
-            } else if let Some(clause) = first_clause(rule, over) {
-                let name = format!("{} {}", clause.attribute().full_name, clause.to_json());
-                let entry = shared
-                    .entry(name)
-                    .or_insert_with(|| Shared { clause: clause.clone(), rules: Vec::new() });
-                entry.rules.push(number);
+                places(&pinned).into_iter().for_each(|place| group.entry(place).or_default().push(member));
+            } else if let Some(clause) = next_clause(rule, over, &[]).or_else(|| any_clause(rule, over)) {
+                others.push((number, Some(clause)));
             } else {
                 index.always.push(number);
             }
         }
         index.groups = groups.into_iter().map(|(parts, places)| Group::new(parts, places)).collect();
-        index.shared = shared.into_values().collect();
+        index.shared = Shared::all_of(others);
         index
     }
 
@@ -153,25 +154,46 @@ impl Index {
     fn find(&self, lookup: Lookup<'_>, seen: &mut dyn FnMut(&[u32]) -> bool) -> bool {
         seen(&self.always)
             || self.groups.iter().any(|group| group.find(lookup, seen))
-            || self
-                .shared
-                .iter()
-                .any(|shared| shared.clause.matches(lookup) != Match::No && seen(&shared.rules))
+            || self.shared.iter().any(|shared| shared.find(lookup, seen))
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Rules by the clause that they share.
+    fn all_of(members: Vec<Member<'_>>) -> Vec<Self> {
+        let mut by_clause: BTreeMap<Option<String>, Self> = BTreeMap::new();
+        for (number, clause) in members {
+            let name = clause.map(|clause| format!("{} {}", clause.attribute().full_name, clause.to_json()));
+            let shared =
+                by_clause.entry(name).or_insert_with(|| Self { clause: clause.cloned(), rules: Vec::new() });
+            shared.rules.push(number);
+        }
+        by_clause.into_values().collect()
+    }
+
+    fn find(&self, lookup: Lookup<'_>, seen: &mut dyn FnMut(&[u32]) -> bool) -> bool {
+        // an error may be an answer too: only what is definitely false keeps rules out
+        self.clause.as_ref().is_none_or(|clause| clause.matches(lookup) != Match::No) && seen(&self.rules)
     }
 }
 
 // === impl Group ===
 
 impl Group {
-    fn new(parts: Vec<Part>, places: BTreeMap<u64, Vec<u32>>) -> Self {
-        let mut group = Self { parts, table: HashMap::default(), rules: Vec::new() };
-        for (place, rules) in places {
-            let start = u32::try_from(group.rules.len()).unwrap_or(u32::MAX);
-            group.rules.extend(rules);
-            let end = u32::try_from(group.rules.len()).unwrap_or(u32::MAX);
-            group.table.insert(place, (start, end));
-        }
-        group
+    fn new(parts: Vec<Part>, places: BTreeMap<u64, Vec<Member<'_>>>) -> Self {
+        let mut rules: Vec<u32> = places.values().flatten().map(|(number, _)| *number).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        let file = |members: Vec<Member<'_>>| {
+            if members.len() > FEW {
+                return Shared::all_of(members);
+            }
+            vec![Shared { clause: None, rules: members.into_iter().map(|(number, _)| number).collect() }]
+        };
+        let table = places.into_iter().map(|(place, members)| (place, file(members))).collect();
+        Self { parts, table, rules }
     }
 
     fn find(&self, lookup: Lookup<'_>, seen: &mut dyn FnMut(&[u32]) -> bool) -> bool {
@@ -203,15 +225,8 @@ impl Group {
         if unsure {
             return seen(&self.rules);
         }
-        single.into_iter().chain(several).any(|place| seen(self.filed(place)))
-    }
-
-    fn filed(&self, place: u64) -> &[u32] {
-        let range = self.table.get(&place).and_then(|(start, end)| {
-            let (start, end) = (usize::try_from(*start).ok()?, usize::try_from(*end).ok()?);
-            self.rules.get(start..end)
-        });
-        range.unwrap_or_default()
+        let filed = |place: u64| self.table.get(&place).into_iter().flatten();
+        single.into_iter().chain(several).flat_map(filed).any(|shared| shared.find(lookup, seen))
     }
 }
 
@@ -314,13 +329,16 @@ fn pins(clause: &Clause) -> Option<(Option<usize>, Vec<&str>)> {
     }
 }
 
-/// The clause by which a rule is filed that pins nothing down.
-fn first_clause(rule: &Rule, over: Over) -> Option<&Clause> {
-    let mut clauses = clauses(rule, over).into_iter();
-    let first = clauses.next();
-    // an action separates least
-    let is_action = |clause: &&Clause| &*clause.attribute().full_name == "action";
-    clauses.find(|clause| !is_action(clause)).filter(|_| first.as_ref().is_some_and(is_action)).or(first)
+/// The first clause that none of the parts stands for and that is not about the action, which separates least.
+fn next_clause<'r>(rule: &'r Rule, over: Over, parts: &[Part]) -> Option<&'r Clause> {
+    clauses(rule, over).into_iter().find(|clause| {
+        let name = &clause.attribute().full_name;
+        **name != *"action" && parts.iter().all(|part| part.name != *name)
+    })
+}
+
+fn any_clause(rule: &Rule, over: Over) -> Option<&Clause> {
+    clauses(rule, over).into_iter().next()
 }
 
 /// The clauses that must all hold: those of conjunctions within conjunctions too.
