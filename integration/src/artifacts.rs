@@ -28,14 +28,14 @@ pub fn envoy() -> anyhow::Result<PathBuf> {
             return Ok(PathBuf::from(path));
         }
         let version = std::env::var("MLGATE_ENVOY_VERSION").unwrap_or_else(|_| ENVOY_VERSION.to_owned());
-        let _turn = lock("envoy")?;
-        let script = root().join("integration/install-envoy.sh");
-        let output = Command::new(&script).arg(&version).output().context("cannot run install-envoy.sh")?;
-        if !output.status.success() {
-            bail!("install-envoy.sh {version} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+        installed("envoy", &[&version])
     })
+}
+
+/// The folder with the OpenID provider of the tests and the `node` that runs it, installed into `build/` when it is
+/// missing.
+pub fn openid_provider() -> anyhow::Result<PathBuf> {
+    once(&OPENID_PROVIDER, || installed("openid-provider", &[]))
 }
 
 /// The minor version of [`envoy`]: 40 for Envoy 1.40.0.
@@ -84,12 +84,26 @@ pub fn probe_wasm() -> anyhow::Result<PathBuf> {
 static COMMAND: Artifact = OnceLock::new();
 static ENVOY: Artifact = OnceLock::new();
 static FILTER: Artifact = OnceLock::new();
+static OPENID_PROVIDER: Artifact = OnceLock::new();
 static PROBE: Artifact = OnceLock::new();
 
 type Artifact = OnceLock<Result<PathBuf, String>>;
 
 fn once(artifact: &Artifact, make: impl FnOnce() -> anyhow::Result<PathBuf>) -> anyhow::Result<PathBuf> {
     artifact.get_or_init(|| make().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
+}
+
+/// Runs `integration/install-<what>.sh`, which prints a path.
+fn installed(what: &str, arguments: &[&str]) -> anyhow::Result<PathBuf> {
+    let _turn = lock(what)?;
+    let name = format!("install-{what}.sh");
+    let script = root().join("integration").join(&name);
+    let output =
+        Command::new(script).args(arguments).output().with_context(|| format!("cannot run {name}"))?;
+    if !output.status.success() {
+        bail!("{name} {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 
 fn target() -> PathBuf {

@@ -39,6 +39,8 @@
 //! | [`frames`] | HTTP/2 by hand: what no well-behaved client sends |
 //! | [`rate_limit_service`] | a rate limit service on `limitador` that also fails in every way there is |
 //! | [`redis`] | a real Redis |
+//! | [`openid_provider`] | a real OpenID provider: discovery, keys that rotate, tokens, introspection |
+//! | [`relay`] | what stands in front of it, counts, and is down, slow or mad |
 //! | [`scripted`] | an upstream that answers as it is told and keeps what it saw |
 //! | [`collector`] | the command's collector and its verdicts |
 //! | [`gate`] | all of it: Envoy with the filter in two workers, a collector, keys made for the run |
@@ -65,9 +67,11 @@ pub mod gate;
 #[path = "../../tests/support/history.rs"]
 pub mod history;
 pub mod model_server;
+pub mod openid_provider;
 pub mod rate_limit_service;
 pub mod recorder;
 pub mod redis;
+pub mod relay;
 pub mod scenarios;
 pub mod scripted;
 pub mod stack;
@@ -77,7 +81,9 @@ mod background;
 pub use client::Answer;
 pub use envoy::{Cluster, Envoy, EnvoyBuilder, Plugin, Route, VirtualHost};
 pub use model_server::ModelServer;
+pub use openid_provider::OpenIdProvider;
 pub use rate_limit_service::RateLimitService;
 pub use recorder::Recorder;
 pub use redis::Redis;
+pub use relay::Relay;
 pub use stack::{Process, Stack};
