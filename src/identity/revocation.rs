@@ -1,40 +1,95 @@
-//! Credentials taken back before their end: `authentication.revocation` becomes a [`Revocation`].
+//! Credentials taken back before their end: `authentication.revocation`, or a [`list`] from elsewhere, becomes a
+//! [`Revocation`].
 //!
-//! It is asked of an identity that has been verified: that a credential was revoked is said only to who has it. The
-//! list outlives what it names: a key that is no longer configured stays in it without being a fault.
+//! It is asked of an identity that has been verified: that a credential was revoked is said only to who has it. What is
+//! listed may outlive what it names: a key that is no longer configured stays in it without being a fault. A look-up
+//! costs the same however much is listed.
 
-use std::collections::BTreeSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasherDefault;
+
+use siphasher::sip::SipHasher13;
 
 use crate::config::faults::Faults;
-use crate::identity::spec::RevocationSpec;
+use crate::identity::api_key::KeyId;
+use crate::identity::mtls::spiffe::SpiffeId;
+use crate::identity::spec::{RevocationSpec, RevokedTokenSpec};
 use crate::identity::{ANONYMOUS, AuthenticationError, Identity};
 
-/// Everything that was taken back.
+pub mod list;
+
+/// Everything that one place takes back.
 #[derive(Clone, Debug, Default)]
 pub struct Revocation {
-    keys: BTreeSet<String>,
-    principals: BTreeSet<String>,
+    keys: Set<KeyId>,
+    principals: Set<Box<str>>,
+    spiffe_ids: Set<Box<str>>,
     /// `jti` by issuer: an issuer vouches for its own ids only (RFC 7519 §4.1.7).
-    tokens: BTreeSet<(String, String)>,
+    tokens: HashMap<Box<str>, Set<Box<str>>, BuildHasherDefault<SipHasher13>>,
+}
+
+/// Hashed with a fixed key: operators write it, and callers can only look something up.
+type Set<T> = HashSet<T, BuildHasherDefault<SipHasher13>>;
+
+/// What a document or a list says, word by word.
+#[derive(Clone, Copy, Debug)]
+struct Words<'a> {
+    keys: &'a [String],
+    principals: &'a [String],
+    spiffe_ids: &'a [String],
+    tokens: &'a [RevokedTokenSpec],
 }
 
 // === impl Revocation ===
 
 impl Revocation {
-    /// Compiles the lists, found at `pointer`. The result may only be used when no fault was added.
+    /// Compiles the words of the document, found at `pointer`. The result may only be used when no fault was added.
     pub fn compile(spec: &RevocationSpec, pointer: &str, faults: &mut Faults) -> Self {
-        if let Some(index) = spec.principals.iter().position(|principal| principal == ANONYMOUS) {
-            faults.at(
-                format!("{pointer}/principals/{index}"),
-                "`anonymous` has no credential that could be revoked",
-                "take out the profile that lets everybody in",
-            );
+        let RevocationSpec { keys, principals, spiffe_ids, tokens, .. } = spec;
+        Self::of(Words { keys, principals, spiffe_ids, tokens }, pointer, faults)
+    }
+
+    fn of(words: Words<'_>, pointer: &str, faults: &mut Faults) -> Self {
+        let mut revocation = Self::default();
+        for (index, key) in words.keys.iter().enumerate() {
+            match KeyId::parse(key.as_bytes()) {
+                Some(id) => drop(revocation.keys.insert(id)),
+                // a whole key may stand there: it is not repeated
+                None => faults.at(
+                    format!("{pointer}/keys/{index}"),
+                    "this is not the id of a key",
+                    "write the 8 digits and lower-case letters after `mlg_`",
+                ),
+            }
         }
-        Self {
-            keys: spec.keys.iter().cloned().collect(),
-            principals: spec.principals.iter().cloned().collect(),
-            tokens: spec.tokens.iter().map(|token| (token.issuer.clone(), token.jti.clone())).collect(),
+        for (index, principal) in words.principals.iter().enumerate() {
+            if principal == ANONYMOUS {
+                faults.at(
+                    format!("{pointer}/principals/{index}"),
+                    "`anonymous` has no credential that could be revoked",
+                    "take out the profile that lets everybody in",
+                );
+            }
+            revocation.principals.insert(principal.as_str().into());
         }
+        for (index, id) in words.spiffe_ids.iter().enumerate() {
+            if SpiffeId::parse(id).is_err() {
+                faults.at(
+                    format!("{pointer}/spiffe_ids/{index}"),
+                    "this is not a SPIFFE ID",
+                    "write one such as `spiffe://acme.example/ns/batch/sa/worker`",
+                );
+            }
+            revocation.spiffe_ids.insert(id.as_str().into());
+        }
+        for token in words.tokens {
+            revocation
+                .tokens
+                .entry(token.issuer.as_str().into())
+                .or_default()
+                .insert(token.jti.as_str().into());
+        }
+        revocation
     }
 
     /// Whether this caller may still use what was shown, all of it.
@@ -50,17 +105,21 @@ impl Revocation {
 
     fn lists(&self, identity: &Identity) -> bool {
         let credential = &identity.credential;
-        let key = credential.method == API_KEY && self.key(&credential.id);
+        let named = match credential.method.as_str() {
+            API_KEY => self.key(&credential.id),
+            MTLS => self.spiffe_id(&credential.id),
+            _ => false,
+        };
         let token = match (&credential.issuer, &credential.token_id) {
             (Some(issuer), Some(id)) => self.token(issuer, id),
             _ => false,
         };
-        key || token || self.principal(&identity.principal)
+        named || token || self.principal(&identity.principal)
     }
 
     /// Whether the key with this public part was revoked.
     pub fn key(&self, id: &str) -> bool {
-        self.keys.contains(id)
+        !self.keys.is_empty() && KeyId::parse(id.as_bytes()).is_some_and(|id| self.keys.contains(&id))
     }
 
     /// Whether everything of this principal was revoked.
@@ -68,14 +127,22 @@ impl Revocation {
         self.principals.contains(id)
     }
 
+    /// Whether certificates with this SPIFFE ID were revoked, whoever they belong to.
+    pub fn spiffe_id(&self, id: &str) -> bool {
+        self.spiffe_ids.contains(id)
+    }
+
     /// Whether this issuer's token was revoked.
     pub fn token(&self, issuer: &str, jti: &str) -> bool {
-        !self.tokens.is_empty() && self.tokens.contains(&(issuer.to_owned(), jti.to_owned()))
+        self.tokens.get(issuer).is_some_and(|tokens| tokens.contains(jti))
     }
 }
 
 /// How an identity's credential says that it is a key: other methods have ids too, which may look like one.
 const API_KEY: &str = "api_key";
+
+/// How it says that it is a certificate.
+const MTLS: &str = "mtls";
 
 #[cfg(test)]
 mod tests {
@@ -133,6 +200,25 @@ mod tests {
             caller.credential.issuer = issuer.map(str::to_owned);
             caller.credential.token_id = jti.map(str::to_owned);
             assert_eq!(revocation.check(&caller).is_err(), revoked, "{issuer:?} {jti:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_taken_back_by_its_spiffe_id() {
+        let worker = "spiffe://acme.example/ns/batch/sa/worker";
+        let (revocation, faults) = compile(json!({ "spiffe_ids": [worker, "acme.example"] }));
+        assert_eq!(faults, ["/r/spiffe_ids/1"]);
+        for (principal, method, id, revoked) in [
+            ("mtls:spiffe://acme.example/ns/batch/sa/worker", "mtls", worker, true),
+            ("batch", "mtls", worker, true),
+            ("batch", "mtls", "spiffe://acme.example/ns/batch/sa/workers", false),
+            ("batch", "api_key", worker, false),
+        ] {
+            assert_eq!(
+                revocation.check(&caller(principal, method, id)).is_err(),
+                revoked,
+                "{principal} {id}"
+            );
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::config::values::{DurationText, TimestampText};
@@ -164,13 +164,16 @@ pub struct RevocationSpec {
     /// Ids of principals, whatever they show.
     #[serde(default)]
     pub principals: Vec<String>,
+    /// SPIFFE IDs of certificates, whoever they belong to.
+    #[serde(default)]
+    pub spiffe_ids: Vec<String>,
     /// Tokens.
     #[serde(default)]
     pub tokens: Vec<RevokedTokenSpec>,
 }
 
 /// One token: its id is unique for its issuer only.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RevokedTokenSpec {
     /// `iss`.

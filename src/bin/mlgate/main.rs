@@ -28,6 +28,8 @@ mod key;
 mod reach;
 mod records;
 mod render;
+mod replace;
+mod revoke;
 mod schema;
 mod test;
 
@@ -54,6 +56,8 @@ enum Command {
     Key(key::KeyCommand),
     #[command(subcommand)]
     Render(render::RenderCommand),
+    #[command(subcommand)]
+    Revoke(revoke::RevokeCommand),
     Schema(schema::SchemaCommand),
     Test(test::TestCommand),
     WhoCan(reach::WhoCanCommand),
@@ -117,6 +121,7 @@ fn main() -> ExitCode {
         Command::Explain(command) => explain::run(&command, format),
         Command::Key(command) => key::run(command, format),
         Command::Render(command) => render::run(&command, format),
+        Command::Revoke(command) => revoke::run(&command, format),
         Command::Schema(command) => schema::run(command),
         Command::Test(command) => test::run(&command, format),
         Command::WhoCan(command) => reach::who_can(&command, format),

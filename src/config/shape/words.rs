@@ -145,6 +145,11 @@ static REVOCATION: Object = Object {
     fields: &[
         optional("keys", List { of: &Text(&KEY_ID), min: 0 }, "Public parts of keys, configured or not."),
         optional("principals", List { of: &Text(&ANY), min: 0 }, "Ids of principals, whatever they show."),
+        optional(
+            "spiffe_ids",
+            List { of: &Text(&ANY), min: 0 },
+            "SPIFFE IDs of certificates, whoever they belong to.",
+        ),
         optional("tokens", List { of: &Shape::Object(&REVOKED_TOKEN), min: 0 }, "Tokens by issuer and id."),
         later("cluster"),
         later("uri"),

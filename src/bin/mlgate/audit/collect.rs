@@ -30,6 +30,7 @@ use crate::Stop;
 use crate::environment::now;
 
 mod connections;
+mod lists;
 
 /// Takes audit events from gates and keeps them: durably, once, and with the time of their arrival.
 ///
@@ -47,11 +48,15 @@ pub(crate) struct CollectCommand {
     /// gets into the log.
     #[arg(long = "chain-key", value_name = "ID=ENV", value_parser = ChainKey::parse)]
     chain_keys: Vec<ChainKey>,
+    /// Also serve the lists of this folder that gates poll, `NAME.json` as `/lists/NAME.json`, with an ETag.
+    #[arg(long, value_name = "DIR")]
+    serve_lists: Option<PathBuf>,
 }
 
 const HELP: &str = "Examples:
   mlgate audit collect --listen 127.0.0.1:4480 --log audit.log
   mlgate audit collect --listen 0.0.0.0:4480 --log audit.log --chain-key c1=MLGATE_CHAIN_KEY_1
+  mlgate audit collect --listen 127.0.0.1:4480 --log audit.log --serve-lists lists
   curl --data-binary @batch.ndjson http://127.0.0.1:4480/v1/audit
   curl http://127.0.0.1:4480/healthz
 
@@ -108,6 +113,7 @@ struct Collector {
 /// Runs until it is told to end.
 pub(super) fn run(command: &CollectCommand) -> Result<(), Stop> {
     let keys = keys(&command.chain_keys)?;
+    let lists = command.serve_lists.as_deref().map(lists::Lists::open).transpose()?;
     let store = Store::open(&command.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -126,7 +132,8 @@ pub(super) fn run(command: &CollectCommand) -> Result<(), Stop> {
     });
     let collector =
         Collector { keys: keys.into(), reading: Arc::new(Semaphore::new(MAX_READING)), writer, healthy };
-    let served = runtime.block_on(serve(command.listen, collector, is_broken));
+    let router = lists.map_or_else(Router::new, lists::Lists::router).merge(router(collector));
+    let served = runtime.block_on(serve(command.listen, router, is_broken));
     // what is not finished now lets go of the writer
     runtime.shutdown_timeout(Duration::from_secs(1));
     let written = thread
@@ -136,7 +143,7 @@ pub(super) fn run(command: &CollectCommand) -> Result<(), Stop> {
     served.and(written)
 }
 
-async fn serve(listen: SocketAddr, collector: Collector, broken: oneshot::Receiver<()>) -> Result<(), Stop> {
+async fn serve(listen: SocketAddr, router: Router, broken: oneshot::Receiver<()>) -> Result<(), Stop> {
     let failure =
         |error: std::io::Error| Stop::failure(listen, error, "name an address and port that are free");
     let listener = TcpListener::bind(listen).await.map_err(failure)?;
@@ -156,7 +163,7 @@ async fn serve(listen: SocketAddr, collector: Collector, broken: oneshot::Receiv
             _ = broken => {}
         }
     };
-    connections::serve(listener, router(collector), told, SHUTDOWN).await;
+    connections::serve(listener, router, told, SHUTDOWN).await;
     Ok(())
 }
 
