@@ -11,6 +11,7 @@
 //! | [`identity`] | credentials | an [`identity::Identity`] |
 //! | [`resource`] | a head, and a body where a rule needs it | a [`resource::Resource`] and an action |
 //! | [`policy`] | attributes | a [`policy::Decision`] with its reason |
+//! | [`remote`] | what another server serves | one document in every worker |
 //! | [`limits`] | an identity and a resource | a [`limits::Quota`] |
 //! | [`audit`] | an outcome | a sealed [`audit::AuditEvent`] |
 //! | [`config`] | one document | all of its faults, or the compiled gate |
@@ -31,6 +32,7 @@ pub mod http;
 pub mod identity;
 pub mod limits;
 pub mod policy;
+pub mod remote;
 pub mod resource;
 #[cfg(feature = "cli")]
 pub mod review;

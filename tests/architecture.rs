@@ -14,7 +14,7 @@ struct Wall {
 }
 
 const STAGES: &[&str] =
-    &["audit", "credentials", "host", "http", "identity", "limits", "policy", "resource", "time"];
+    &["audit", "credentials", "host", "http", "identity", "limits", "policy", "remote", "resource", "time"];
 
 const WALLS: &[Wall] = &[
     Wall {
