@@ -1,7 +1,7 @@
 //! Signatures that the proxy checks for us: what is asked, in the bytes it wants.
 //!
 //! Envoy's foreign function `verify_signature` is BoringSSL's `EVP_DigestVerify`: RSA with PKCS #1 v1.5 padding and
-//! ECDSA, some forty times faster than the same in Wasm. It wants the key as a DER `SubjectPublicKeyInfo`, built once
+//! ECDSA, some forty times faster than the same in Wasm. It knows no PSS. It wants the key as a DER `SubjectPublicKeyInfo`, built once
 //! with the configuration, and an ECDSA signature as DER, while a JWS carries `r || s` (RFC 7518 §3.4). It would take
 //! SHA-1 too, so the hash is named by [`Algorithm`] and never by the token.
 
@@ -13,7 +13,7 @@ pub mod software;
 #[cfg(test)]
 mod tests;
 
-/// Algorithms that the proxy checks (RFC 7518 §3.1).
+/// Algorithms that are asked for so (RFC 7518 §3.1). The proxy checks all but those of PSS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -26,6 +26,14 @@ pub enum Algorithm {
     Es256,
     /// ECDSA on P-384 with SHA-384.
     Es384,
+    /// ECDSA on P-521 with SHA-512.
+    Es512,
+    /// RSASSA-PSS with SHA-256, MGF1 with the same and a salt as long.
+    Ps256,
+    /// RSASSA-PSS with SHA-384.
+    Ps384,
+    /// RSASSA-PSS with SHA-512.
+    Ps512,
 }
 
 /// A curve of [`PublicKey::ec`].
@@ -35,6 +43,8 @@ pub enum Curve {
     P256,
     /// `P-384`.
     P384,
+    /// `P-521`.
+    P521,
 }
 
 /// A public key in the form that the proxy wants.
@@ -82,15 +92,22 @@ const EC_P384: &[u8] = &[
     0x22,
 ];
 
+/// The same on secp521r1.
+const EC_P521: &[u8] = &[
+    0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00,
+    0x23,
+];
+
 // === impl Algorithm ===
 
 impl Algorithm {
-    /// The hash, in the words that the proxy knows.
-    const fn hash(self) -> &'static str {
+    /// The hash, in the words that the proxy knows; `None` where it knows nothing of the algorithm.
+    const fn hash(self) -> Option<&'static str> {
         match self {
-            Self::Rs256 | Self::Es256 => "sha256",
-            Self::Rs384 | Self::Es384 => "sha384",
-            Self::Rs512 => "sha512",
+            Self::Rs256 | Self::Es256 => Some("sha256"),
+            Self::Rs384 | Self::Es384 => Some("sha384"),
+            Self::Rs512 | Self::Es512 => Some("sha512"),
+            Self::Ps256 | Self::Ps384 | Self::Ps512 => None,
         }
     }
 
@@ -99,7 +116,8 @@ impl Algorithm {
         match self {
             Self::Es256 => Some(32),
             Self::Es384 => Some(48),
-            Self::Rs256 | Self::Rs384 | Self::Rs512 => None,
+            Self::Es512 => Some(66),
+            _ => None,
         }
     }
 }
@@ -119,6 +137,7 @@ impl PublicKey {
         let identifier = match curve {
             Curve::P256 => EC_P256,
             Curve::P384 => EC_P384,
+            Curve::P521 => EC_P521,
         };
         Self::new(identifier, &[&[0x04], x, y].concat())
     }
@@ -145,15 +164,19 @@ impl PublicKey {
 impl SignatureCheck<'_> {
     /// The argument of `verify_signature`: a protobuf message with `hash_function` (1), `public_key` (2), `signature`
     /// (3) and `text` (4). `None` for an ECDSA signature of the wrong length, which is no signature.
-    pub fn message(&self) -> Option<Vec<u8>> {
+    ///
+    /// # Errors
+    /// The proxy knows nothing of the algorithm. Asked all the same, it would take PSS for another padding.
+    pub fn message(&self) -> Result<Option<Vec<u8>>, HostError> {
+        let hash = self.algorithm.hash().ok_or(HostError::NotFound)?;
         let converted;
         let signature = match self.algorithm.half() {
             Some(half) if self.signature.len() == half.saturating_mul(2) => {
-                let (r, s) = self.signature.split_at_checked(half)?;
+                let Some((r, s)) = self.signature.split_at_checked(half) else { return Ok(None) };
                 converted = element(SEQUENCE, &[integer(r), integer(s)].concat());
                 &converted
             }
-            Some(_) => return None,
+            Some(_) => return Ok(None),
             None => self.signature,
         };
         let mut message = Vec::with_capacity(
@@ -164,17 +187,14 @@ impl SignatureCheck<'_> {
                 .saturating_add(32),
         );
         // wire type 2 in the low three bits
-        for (tag, bytes) in [
-            (0x0a, self.algorithm.hash().as_bytes()),
-            (0x12, self.key.spki.as_slice()),
-            (0x1a, signature),
-            (0x22, self.text),
-        ] {
+        for (tag, bytes) in
+            [(0x0a, hash.as_bytes()), (0x12, self.key.spki.as_slice()), (0x1a, signature), (0x22, self.text)]
+        {
             message.push(tag);
             varint(bytes.len(), &mut message);
             message.extend_from_slice(bytes);
         }
-        Some(message)
+        Ok(Some(message))
     }
 }
 

@@ -2,39 +2,25 @@
 //!
 //! A key is of one kind and serves the algorithms of that kind alone, so that a public key can never be taken for a
 //! shared secret (RFC 8725 §2.1). Keys that could only verify what nobody should trust are refused here: moduli below
-//! 2048 bits, exponents below 65537, points of low order. Shared secrets never come from a JWK Set.
+//! 2048 bits (RFC 7518 §3.3), exponents below 65537 (FIPS 186-5 §5.4), points of low order. Shared secrets never come
+//! from the JWK Set of an issuer.
 
 use std::fmt;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Map, Value as Json};
-use sha2::Sha256;
+use sha2::{Sha256, Sha384, Sha512};
 
-use crate::host::signature::{self, Curve, PublicKey, SignatureCheck};
+use crate::host::signature::{Curve, PublicKey, SignatureCheck};
 use crate::identity::jwt::base64url;
 use crate::identity::secret::Secret;
 
+pub use algorithm::Algorithm;
+
+mod algorithm;
+
 #[cfg(test)]
 mod tests;
-
-/// Algorithms of signatures that are built (RFC 7518 §3.1, RFC 8037 §3.1). `none` is not one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
-pub enum Algorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    RS256,
-    /// RSASSA-PKCS1-v1_5 with SHA-384.
-    RS384,
-    /// RSASSA-PKCS1-v1_5 with SHA-512.
-    RS512,
-    /// ECDSA on P-256 with SHA-256.
-    ES256,
-    /// ECDSA on P-384 with SHA-384.
-    ES384,
-    /// Ed25519.
-    EdDSA,
-    /// HMAC with SHA-256.
-    HS256,
-}
 
 /// Keys of one issuer.
 #[derive(Clone, Debug, Default)]
@@ -71,14 +57,14 @@ enum Family {
     Ec(Curve),
 }
 
-/// HMAC-SHA256 under a secret, after its key schedule. Not printable on purpose.
-#[derive(Clone)]
-struct SharedSecret(Hmac<Sha256>);
+/// HMAC under a secret that is as long as the hash at least. Not printable.
+#[derive(Clone, Debug)]
+struct SharedSecret(Secret);
 
 /// Why no key was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoKey {
-    /// The token names no key, and more than one would fit.
+    /// The token names no key, and more than [`MAX_TRIED`] would fit.
     Ambiguous,
     /// None has this id and serves this algorithm.
     Unknown,
@@ -93,6 +79,8 @@ pub enum InvalidJwk {
     Member(&'static str),
     /// It holds a private key or a shared secret.
     Private,
+    /// A shared secret that is shorter than the hash.
+    Short,
     /// `use` or `key_ops` says that it is not for verifying.
     Purpose,
     /// `kty` or `crv` is none of ours.
@@ -106,8 +94,8 @@ pub enum InvalidJwk {
 /// Bounds of an RSA modulus, in bits: what RFC 7518 §3.3 asks for, and what BoringSSL verifies.
 pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// A shared secret is at least as long as the hash (RFC 7518 §3.2), in bytes.
-pub const MIN_SECRET: usize = 32;
+/// Keys that are tried for a token that names none: each of them costs a signature check.
+pub const MAX_TRIED: usize = 4;
 
 /// The longest `kid`, in bytes.
 pub const MAX_KID: usize = 256;
@@ -117,44 +105,6 @@ const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// Bytes of an RSA exponent: larger ones only slow verification down, and BoringSSL refuses them.
 const MAX_EXPONENT: usize = 4;
-
-// === impl Algorithm ===
-
-impl Algorithm {
-    /// Every algorithm.
-    pub const ALL: [Self; 7] =
-        [Self::RS256, Self::RS384, Self::RS512, Self::ES256, Self::ES384, Self::EdDSA, Self::HS256];
-
-    /// Reads an `alg`; `None` for `none` and whatever else is not ours. Case counts (RFC 7515 §4.1.1).
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.name() == text)
-    }
-
-    /// As in `alg`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::RS256 => "RS256",
-            Self::RS384 => "RS384",
-            Self::RS512 => "RS512",
-            Self::ES256 => "ES256",
-            Self::ES384 => "ES384",
-            Self::EdDSA => "EdDSA",
-            Self::HS256 => "HS256",
-        }
-    }
-
-    /// As the host knows it; `None` where it knows nothing of it.
-    pub const fn of_host(self) -> Option<signature::Algorithm> {
-        match self {
-            Self::RS256 => Some(signature::Algorithm::Rs256),
-            Self::RS384 => Some(signature::Algorithm::Rs384),
-            Self::RS512 => Some(signature::Algorithm::Rs512),
-            Self::ES256 => Some(signature::Algorithm::Es256),
-            Self::ES384 => Some(signature::Algorithm::Es384),
-            Self::EdDSA | Self::HS256 => None,
-        }
-    }
-}
 
 // === impl KeySet ===
 
@@ -176,19 +126,17 @@ impl KeySet {
         !taken
     }
 
-    /// The key that a token asks for. One that names none is given a key only if no other would fit as well.
+    /// The keys that may have signed a token: the one it names, or those that fit where it names none.
     ///
     /// # Errors
-    /// No key, or more than one.
-    pub fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&Key, NoKey> {
-        let mut fitting = self
-            .keys
-            .iter()
-            .filter(|key| key.serves(algorithm) && id.is_none_or(|id| key.id.as_deref() == Some(id)));
-        match (fitting.next(), fitting.next()) {
-            (Some(key), None) => Ok(key),
-            (Some(_), Some(_)) => Err(NoKey::Ambiguous),
-            (None, _) => Err(NoKey::Unknown),
+    /// No key, or too many to try.
+    pub fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<&Key>, NoKey> {
+        let fits = |key: &&Key| key.serves(algorithm) && id.is_none_or(|id| key.id.as_deref() == Some(id));
+        let fitting: Vec<&Key> = self.keys.iter().filter(fits).take(MAX_TRIED.saturating_add(1)).collect();
+        match fitting.len() {
+            0 => Err(NoKey::Unknown),
+            1..=MAX_TRIED => Ok(fitting),
+            _ => Err(NoKey::Ambiguous),
         }
     }
 
@@ -211,7 +159,7 @@ impl KeySet {
 // === impl Key ===
 
 impl Key {
-    /// Reads one JWK. Members that we do not know are ignored (RFC 7517 §4).
+    /// Reads one JWK of an issuer, which is public. Members that we do not know are ignored (RFC 7517 §4).
     ///
     /// # Errors
     /// The first thing that is wrong with it.
@@ -220,21 +168,47 @@ impl Key {
         if PRIVATE.iter().any(|name| jwk.contains_key(*name)) {
             return Err(InvalidJwk::Private);
         }
+        Self::read(jwk, |kind, curve| match (kind, curve) {
+            ("RSA", _) => rsa(jwk),
+            ("EC", Some("P-256")) => ec(jwk, Curve::P256, 32),
+            ("EC", Some("P-384")) => ec(jwk, Curve::P384, 48),
+            ("EC", Some("P-521")) => ec(jwk, Curve::P521, 66),
+            ("OKP", Some("Ed25519")) => edwards(jwk),
+            _ => Err(InvalidJwk::Kind),
+        })
+    }
+
+    /// Reads a shared secret in the form of a JWK (RFC 7518 §6.4), which no issuer may publish.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn from_secret_jwk(jwk: &Json) -> Result<Self, InvalidJwk> {
+        let Json::Object(jwk) = jwk else { return Err(InvalidJwk::NotAnObject) };
+        Self::read(jwk, |kind, _| match kind {
+            "oct" => Ok(Material::Shared(SharedSecret(Secret::new(bytes(jwk, "k")?)))),
+            _ => Err(InvalidJwk::Kind),
+        })
+    }
+
+    /// What all kinds of keys have in common.
+    fn read(
+        jwk: &Map<String, Json>,
+        material: impl FnOnce(&str, Option<&str>) -> Result<Material, InvalidJwk>,
+    ) -> Result<Self, InvalidJwk> {
         let purpose = text(jwk, "use")?.is_none_or(|purpose| purpose == "sig") && may_verify(jwk)?;
         if !purpose {
             return Err(InvalidJwk::Purpose);
         }
-        let material = match (text(jwk, "kty")?.unwrap_or_default(), text(jwk, "crv")?) {
-            ("RSA", _) => rsa(jwk)?,
-            ("EC", Some("P-256")) => ec(jwk, Curve::P256, 32)?,
-            ("EC", Some("P-384")) => ec(jwk, Curve::P384, 48)?,
-            ("OKP", Some("Ed25519")) => edwards(jwk)?,
-            _ => return Err(InvalidJwk::Kind),
-        };
+        let material = material(text(jwk, "kty")?.unwrap_or_default(), text(jwk, "crv")?)?;
         let algorithm = match text(jwk, "alg")? {
             Some(name) => Some(Algorithm::parse(name).ok_or(InvalidJwk::Algorithm)?),
             None => None,
         };
+        if let Material::Shared(secret) = &material
+            && !secret.is_long_enough(algorithm.unwrap_or(Algorithm::HS256))
+        {
+            return Err(InvalidJwk::Short);
+        }
         if algorithm.is_some_and(|algorithm| !material.suits(algorithm)) {
             return Err(InvalidJwk::Algorithm);
         }
@@ -245,15 +219,15 @@ impl Key {
         Ok(Self { id, algorithm, material })
     }
 
-    /// A shared secret, which is for HS256 alone.
-    pub fn shared(id: &str, secret: &Secret) -> Self {
-        // INVARIANT: HMAC takes keys of any length (RFC 2104 §2), so that the other branch is never taken
-        let mac = Hmac::new_from_slice(secret.expose()).unwrap_or_else(|_| Hmac::new(&Default::default()));
-        Self {
+    /// A shared secret for one of the algorithms of HMAC. `None`: it is shorter than the hash, or the algorithm has
+    /// public keys.
+    pub fn shared(id: &str, secret: &Secret, algorithm: Algorithm) -> Option<Self> {
+        let secret = SharedSecret(secret.clone());
+        secret.is_long_enough(algorithm).then(|| Self {
             id: Some(id.to_owned()),
-            algorithm: Some(Algorithm::HS256),
-            material: Material::Shared(SharedSecret(mac)),
-        }
+            algorithm: Some(algorithm),
+            material: Material::Shared(secret),
+        })
     }
 
     /// How tokens name it.
@@ -282,7 +256,7 @@ impl Key {
             // strict: neither the point of the signature nor the key may be of low order (RFC 8032 §5.1.7)
             (Material::Edwards(key), None) => Ok(ed25519_dalek::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify_strict(text, &signature).is_ok())),
-            (Material::Shared(secret), None) => Ok(secret.is_mac(text, signature)),
+            (Material::Shared(secret), None) => Ok(secret.is_mac(algorithm, text, signature)),
             // INVARIANT: `serves` pairs each kind with its own algorithms
             _ => Ok(false),
         }
@@ -298,30 +272,42 @@ impl Key {
 
 impl Material {
     /// Whether the algorithm is one of its kind. There is no other place that pairs the two.
-    const fn suits(&self, algorithm: Algorithm) -> bool {
-        matches!(
-            (self, algorithm),
-            (Self::Public(Family::Rsa, _), Algorithm::RS256 | Algorithm::RS384 | Algorithm::RS512)
-                | (Self::Public(Family::Ec(Curve::P256), _), Algorithm::ES256)
-                | (Self::Public(Family::Ec(Curve::P384), _), Algorithm::ES384)
-                | (Self::Edwards(_), Algorithm::EdDSA)
-                | (Self::Shared(_), Algorithm::HS256)
-        )
+    fn suits(&self, algorithm: Algorithm) -> bool {
+        use Algorithm::{ES256, ES384, ES512, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
+        match (self, algorithm) {
+            (Self::Public(Family::Rsa, _), RS256 | RS384 | RS512 | PS256 | PS384 | PS512)
+            | (Self::Public(Family::Ec(Curve::P256), _), ES256)
+            | (Self::Public(Family::Ec(Curve::P384), _), ES384)
+            | (Self::Public(Family::Ec(Curve::P521), _), ES512)
+            | (Self::Edwards(_), EdDSA) => true,
+            (Self::Shared(secret), algorithm) => secret.is_long_enough(algorithm),
+            _ => false,
+        }
     }
 }
 
 // === impl SharedSecret ===
 
 impl SharedSecret {
-    /// Whether `mac` is right; takes the same time wherever the two differ.
-    fn is_mac(&self, text: &[u8], mac: &[u8]) -> bool {
-        self.0.clone().chain_update(text).verify_slice(mac).is_ok()
+    fn is_long_enough(&self, algorithm: Algorithm) -> bool {
+        algorithm.min_secret().is_some_and(|least| self.0.expose().len() >= least)
     }
-}
 
-impl fmt::Debug for SharedSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SharedSecret(..)")
+    /// Whether `mac` is right; takes the same time wherever the two differ.
+    fn is_mac(&self, algorithm: Algorithm, text: &[u8], mac: &[u8]) -> bool {
+        // HMAC takes keys of any length (RFC 2104 §2)
+        macro_rules! verified {
+            ($hash:ty) => {
+                Hmac::<$hash>::new_from_slice(self.0.expose())
+                    .is_ok_and(|hmac| hmac.chain_update(text).verify_slice(mac).is_ok())
+            };
+        }
+        match algorithm {
+            Algorithm::HS256 => verified!(Sha256),
+            Algorithm::HS384 => verified!(Sha384),
+            Algorithm::HS512 => verified!(Sha512),
+            _ => false,
+        }
     }
 }
 
@@ -333,6 +319,7 @@ impl fmt::Display for InvalidJwk {
             Self::Algorithm => f.write_str("`alg` is not built, or does not go with the kind of key"),
             Self::Member(name) => write!(f, "`{name}` is missing or malformed"),
             Self::Private => f.write_str("it holds a private key or a shared secret"),
+            Self::Short => f.write_str("the secret is shorter than the hash of its algorithm"),
             Self::Purpose => f.write_str("`use` or `key_ops` says that it is not for verifying signatures"),
             Self::Kind => f.write_str("`kty` or `crv` is not built"),
             Self::NotAnObject => f.write_str("it is not an object"),

@@ -4,7 +4,7 @@
 //! would be refused anyway:
 //!
 //! ```text
-//! size ▶ already verified? ▶ three parts ▶ header ▶ claims ▶ issuer ▶ algorithm ▶ audience ▶ times ▶ key ▶ signature
+//! size ▶ already verified? ▶ three parts ▶ header ▶ claims ▶ issuer ▶ type ▶ algorithm ▶ audience ▶ times ▶ key ▶ signature
 //! ```
 //!
 //! Nothing that a token says chooses what is trusted: it only selects among configured issuers, algorithms and keys.
@@ -29,6 +29,7 @@ use crate::time::UnixTime;
 
 pub mod cache;
 pub mod claims;
+pub mod jws;
 pub mod provider;
 pub mod token;
 
@@ -100,7 +101,7 @@ pub enum TokenError {
     IssuerUnknown,
     /// No key fits.
     KeyUnknown,
-    /// More than one key fits and the token names none.
+    /// The token names no key, and more would fit than are tried.
     KeyAmbiguous,
     /// It lives longer than the provider allows.
     LivesTooLong,
@@ -147,6 +148,16 @@ impl Tokens {
                 "this build of the filter cannot verify RSA and ECDSA itself",
                 "write `host`, or build the filter with the feature `fallback`",
             );
+        }
+        for (index, one) in spec.providers.iter().enumerate() {
+            let pss = one.algorithms.iter().find(|algorithm| algorithm.is_pss());
+            if let Some(algorithm) = pss.filter(|_| spec.signatures == SignaturesSpec::Host) {
+                faults.at(
+                    format!("/authentication/jwt/providers/{index}/algorithms"),
+                    format!("the proxy cannot verify `{}`", algorithm.name()),
+                    "leave it out, or write `signatures: host_or_wasm` beside `providers`",
+                );
+            }
         }
         let issuers =
             providers.iter().enumerate().map(|(index, one)| (one.issuer().to_owned(), index)).collect();
@@ -203,17 +214,17 @@ impl Tokens {
         let claims = claims::Claims::read(&token.payload)?;
         let index = *self.issuers.get(claims.issuer()).ok_or(TokenError::IssuerUnknown)?;
         let provider = self.providers.get(index).ok_or(TokenError::IssuerUnknown)?;
+        if !token.kind(&claims).is_some_and(|kind| provider.accepts_type(kind)) {
+            return Err(TokenError::TypeRefused);
+        }
         let algorithm = token
+            .jws
             .algorithm
             .filter(|algorithm| provider.accepts(*algorithm))
-            .ok_or(TokenError::AlgorithmRefused { algorithm: token.algorithm })?;
+            .ok_or(TokenError::AlgorithmRefused { algorithm: token.jws.algorithm })?;
         provider.check_audience(&claims)?;
         provider.check_times(claims.times(), now)?;
-        let key = provider.keys().find(token.key_id.as_deref(), algorithm).map_err(TokenError::from)?;
-        let ask = |check: &SignatureCheck<'_>| self.check_publicly(check, host);
-        if !key.verify(algorithm, token.signing_input, &token.signature, ask)? {
-            return Err(TokenError::SignatureWrong);
-        }
+        token.jws.verify(algorithm, provider.keys(), |check| self.check_publicly(check, host))?;
         let identity = Rc::new(provider.identity(&claims)?);
         Ok(Passed { identity, times: *claims.times(), provider: index })
     }
@@ -249,6 +260,31 @@ impl From<TokenError> for AuthenticationError {
     }
 }
 
+impl TokenError {
+    /// What scripts may rely on.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::AlgorithmRefused { .. } => "algorithm_refused",
+            Self::AudienceRefused => "audience_refused",
+            Self::ClaimMissing { .. } => "claim_missing",
+            Self::ClaimInvalid { .. } => "claim_invalid",
+            Self::Expired { .. } => "expired",
+            Self::HeaderRefused { .. } => "header_refused",
+            Self::IssuedLater { .. } => "issued_later",
+            Self::IssuerUnknown => "issuer_unknown",
+            Self::KeyUnknown => "key_unknown",
+            Self::KeyAmbiguous => "key_ambiguous",
+            Self::LivesTooLong => "lives_too_long",
+            Self::Malformed => "malformed",
+            Self::NotYetValid { .. } => "not_yet_valid",
+            Self::SignatureWrong => "signature_wrong",
+            Self::TooLarge => "too_large",
+            Self::TypeRefused => "type_refused",
+            Self::Unverifiable(_) => "unverifiable",
+        }
+    }
+}
+
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -264,9 +300,11 @@ impl fmt::Display for TokenError {
             Self::IssuedLater { at, now } => write!(f, "issued at {at}, it is {now}"),
             Self::IssuerUnknown => f.write_str("no provider has its issuer"),
             Self::KeyUnknown => f.write_str("no key of the issuer fits"),
-            Self::KeyAmbiguous => f.write_str("more than one key fits, and it names none"),
+            Self::KeyAmbiguous => f.write_str("it names no key, and more would fit than are tried"),
             Self::LivesTooLong => f.write_str("it lives longer than `max_lifetime`"),
-            Self::Malformed => f.write_str("it is not three parts of base64url around JSON objects"),
+            Self::Malformed => {
+                f.write_str("it is not three parts of base64url with JSON in which no member occurs twice")
+            }
             Self::NotYetValid { at, now } => write!(f, "not valid before {at}, it is {now}"),
             Self::SignatureWrong => f.write_str("the signature is wrong"),
             Self::TooLarge => f.write_str("it is larger than `bounds.token_bytes`"),

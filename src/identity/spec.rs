@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use crate::config::values::{DurationText, TimestampText};
 use crate::identity::jwks::Algorithm;
+use crate::identity::jwt::token::TokenType;
 
 /// One configured caller.
 #[derive(Clone, Debug, Deserialize)]
@@ -216,9 +217,12 @@ pub struct ProviderSpec {
     pub audiences: Vec<String>,
     /// What its tokens may be signed with.
     pub algorithms: Vec<Algorithm>,
+    /// What its tokens may be.
+    #[serde(default = "ProviderSpec::default_token_types")]
+    pub token_types: Vec<TokenType>,
     /// Its public keys.
     pub local_jwks: Option<JwksSpec>,
-    /// Secrets that it shares with us, for HS256.
+    /// Secrets that it shares with us, for HS256, HS384 and HS512.
     #[serde(default)]
     pub hmac_secrets: Vec<EnvKeySpec>,
     /// How far its clock and ours may differ.
@@ -336,6 +340,10 @@ pub struct EnvKeySpec {
 impl ProviderSpec {
     const fn default_clock_skew() -> DurationText {
         DurationText(std::time::Duration::from_secs(60))
+    }
+
+    fn default_token_types() -> Vec<TokenType> {
+        vec![TokenType::AccessToken, TokenType::Jwt]
     }
 }
 

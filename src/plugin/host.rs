@@ -114,7 +114,7 @@ impl Host for ProxyHost {
     }
 
     fn verify_signature(&self, check: &SignatureCheck<'_>) -> Result<bool, HostError> {
-        let Some(message) = check.message() else { return Ok(false) };
+        let Some(message) = check.message()? else { return Ok(false) };
         signature::verdict(&abi::foreign("verify_signature", &message)?)
     }
 

@@ -11,5 +11,7 @@
 mod claims;
 mod gate;
 mod order;
+mod p521;
 mod several;
+mod strict;
 mod tokens;

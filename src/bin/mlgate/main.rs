@@ -24,6 +24,7 @@ mod check;
 mod diff;
 mod environment;
 mod explain;
+mod jws_verify;
 mod key;
 mod reach;
 mod records;
@@ -52,6 +53,7 @@ enum Command {
     Check(check::CheckCommand),
     Diff(diff::DiffCommand),
     Explain(explain::ExplainCommand),
+    JwsVerify(jws_verify::JwsVerifyCommand),
     #[command(subcommand)]
     Key(key::KeyCommand),
     #[command(subcommand)]
@@ -119,6 +121,7 @@ fn main() -> ExitCode {
         Command::Check(command) => check::run(&command, format),
         Command::Diff(command) => diff::run(&command, format),
         Command::Explain(command) => explain::run(&command, format),
+        Command::JwsVerify(command) => jws_verify::run(&command),
         Command::Key(command) => key::run(command, format),
         Command::Render(command) => render::run(&command, format),
         Command::Revoke(command) => revoke::run(&command, format),

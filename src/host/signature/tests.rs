@@ -14,6 +14,9 @@ fn a_point_becomes_a_subject_public_key_info() {
     assert_eq!(key.inner(), [&[0x04][..], &[0x11; 32], &[0x22; 32]].concat());
     let key = PublicKey::ec(Curve::P384, &[0x11; 48], &[0x22; 48]);
     assert_eq!((key.spki().len(), key.inner().len()), (120, 97));
+    let key = PublicKey::ec(Curve::P521, &[0x01; 66], &[0x02; 66]);
+    assert_eq!((key.spki().len(), key.inner().len()), (158, 133));
+    assert_eq!(key.spki().get(..5), Some(&[0x30, 0x81, 0x9b, 0x30, 0x10][..]));
 }
 
 #[test]
@@ -61,19 +64,30 @@ fn the_question_has_the_bytes_of_the_proxys_message() {
         &[b'x'; 200],
     ]
     .concat();
-    assert_eq!(check.message(), Some(expected));
+    assert_eq!(check.message(), Ok(Some(expected)));
     for length in [0, 63, 65, 96] {
         let check = SignatureCheck { signature: &vec![1; length], ..check };
-        assert_eq!(check.message(), None, "{length}");
+        assert_eq!(check.message(), Ok(None), "{length}");
     }
     for (algorithm, hash) in
         [(Algorithm::Rs256, "sha256"), (Algorithm::Rs384, "sha384"), (Algorithm::Rs512, "sha512")]
     {
-        let message = SignatureCheck { algorithm, ..check }.message().unwrap();
+        let message = SignatureCheck { algorithm, ..check }.message().unwrap().unwrap();
         assert_eq!(message.get(2..8), Some(hash.as_bytes()));
     }
     let check = SignatureCheck { algorithm: Algorithm::Es384, signature: &[1; 96], ..check };
-    assert_eq!(check.message().unwrap().get(2..8), Some(&b"sha384"[..]));
+    assert_eq!(check.message().unwrap().unwrap().get(2..8), Some(&b"sha384"[..]));
+    let check = SignatureCheck { algorithm: Algorithm::Es512, signature: &[1; 132], ..check };
+    assert_eq!(check.message().unwrap().unwrap().get(2..8), Some(&b"sha512"[..]));
+}
+
+#[test]
+fn the_proxy_is_never_asked_about_pss() {
+    let key = PublicKey::rsa(&[0xff; 256], &[1, 0, 1]);
+    for algorithm in [Algorithm::Ps256, Algorithm::Ps384, Algorithm::Ps512] {
+        let check = SignatureCheck { algorithm, key: &key, text: b"x", signature: &[1; 256] };
+        assert_eq!(check.message(), Err(HostError::NotFound));
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@ const N: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQ
     j8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
 const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
 const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
+/// As long as a coordinate, and on no curve: that is found with each signature.
+const P521: &str = "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk";
 const ED: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 
 fn rsa_key() -> Json {
@@ -36,12 +38,37 @@ fn served(key: &Json) -> Vec<&'static str> {
 
 #[test]
 fn a_key_serves_the_algorithms_of_its_kind() {
-    assert_eq!(served(&rsa_key()), ["RS256", "RS384", "RS512"]);
+    assert_eq!(served(&rsa_key()), ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]);
     assert_eq!(served(&with(&rsa_key(), "alg", &json!("RS384"))), ["RS384"]);
     assert_eq!(served(&ec_key()), ["ES256"]);
     assert_eq!(served(&ed_key()), ["EdDSA"]);
-    let secret = Key::shared("s", &Secret::new(*b"0123456789abcdef0123456789abcdef"));
-    assert!(Algorithm::ALL.into_iter().all(|alg| secret.serves(alg) == (alg == Algorithm::HS256)));
+    let p521 = json!({ "kty": "EC", "crv": "P-521", "x": P521, "y": P521 });
+    assert_eq!(served(&p521), ["ES512"]);
+    assert_eq!(served(&with(&rsa_key(), "alg", &json!("PS256"))), ["PS256"]);
+    let secret = Secret::new(*b"0123456789abcdef0123456789abcdef");
+    let key = Key::shared("s", &secret, Algorithm::HS256).unwrap();
+    assert!(Algorithm::ALL.into_iter().all(|alg| key.serves(alg) == (alg == Algorithm::HS256)));
+    for other in [Algorithm::HS384, Algorithm::HS512, Algorithm::RS256, Algorithm::EdDSA] {
+        assert!(Key::shared("s", &secret, other).is_none(), "{other:?}");
+    }
+}
+
+#[test]
+fn a_shared_secret_as_a_jwk_is_as_long_as_the_hash() {
+    let secret = |bytes: usize, alg: Option<&str>| {
+        let mut jwk = json!({ "kty": "oct", "k": "AAAA".repeat(bytes / 3) });
+        if let Some(alg) = alg {
+            jwk["alg"] = json!(alg);
+        }
+        Key::from_secret_jwk(&jwk)
+            .map(|key| Algorithm::ALL.into_iter().filter(|alg| key.serves(*alg)).count())
+    };
+    assert_eq!(secret(30, None), Err(InvalidJwk::Short));
+    assert_eq!([secret(33, None), secret(48, None), secret(66, None)], [Ok(1), Ok(2), Ok(3)]);
+    assert_eq!(secret(66, Some("HS384")), Ok(1));
+    assert_eq!(secret(33, Some("HS384")), Err(InvalidJwk::Short));
+    assert_eq!(secret(66, Some("RS256")), Err(InvalidJwk::Short));
+    assert_eq!(Key::from_secret_jwk(&rsa_key()).err(), Some(InvalidJwk::Kind));
 }
 
 #[test]
@@ -59,14 +86,15 @@ fn what_is_not_a_public_key_for_signatures_is_refused() {
         (with(&ed_key(), "key_ops", &json!("verify")), Member("key_ops")),
         (with(&ed_key(), "key_ops", &json!(["verify", "verify"])), Member("key_ops")),
         (with(&ed_key(), "crv", &json!("X25519")), Kind),
-        (with(&ec_key(), "crv", &json!("P-521")), Kind),
+        (with(&ec_key(), "crv", &json!("P-521")), Member("x")),
         (with(&ec_key(), "crv", &json!("secp256k1")), Kind),
         (with(&rsa_key(), "kty", &json!("rsa")), Kind),
         (json!({}), Kind),
         (with(&rsa_key(), "alg", &json!("ES256")), InvalidJwk::Algorithm),
         (with(&rsa_key(), "alg", &json!("HS256")), InvalidJwk::Algorithm),
         (with(&rsa_key(), "alg", &json!("none")), InvalidJwk::Algorithm),
-        (with(&rsa_key(), "alg", &json!("PS256")), InvalidJwk::Algorithm),
+        (with(&rsa_key(), "alg", &json!("RSA-OAEP")), InvalidJwk::Algorithm),
+        (with(&rsa_key(), "e", &json!("AQ")), Weak),
         (with(&rsa_key(), "kid", &json!("k".repeat(257))), Member("kid")),
         (with(&rsa_key(), "kid", &json!(1)), Member("kid")),
         (with(&rsa_key(), "n", &json!(format!("{N}="))), Member("n")),
@@ -113,13 +141,22 @@ fn one_id_and_algorithm_is_one_key() {
     assert!(!set.insert(key(&with(&rsa_key(), "alg", &json!("RS256")))));
     // another kind may have the same id (RFC 7517 §4.5)
     assert!(set.insert(key(&with(&ec_key(), "kid", &json!("a")))));
-    assert_eq!(set.find(Some("a"), Algorithm::ES256).map(Key::id), Ok(Some("a")));
+    let ids = |found: Result<Vec<&Key>, NoKey>| {
+        found.map(|keys| keys.iter().filter_map(|key| key.id().map(str::to_owned)).collect::<Vec<_>>())
+    };
+    assert_eq!(ids(set.find(Some("a"), Algorithm::ES256)), Ok(vec![String::from("a")]));
     assert_eq!(set.find(Some("b"), Algorithm::ES256).err(), Some(NoKey::Unknown));
-    assert_eq!(set.find(None, Algorithm::RS512).map(Key::id), Ok(Some("a")));
+    assert_eq!(ids(set.find(None, Algorithm::RS512)), Ok(vec![String::from("a")]));
     assert_eq!(set.find(None, Algorithm::EdDSA).err(), Some(NoKey::Unknown));
     assert!(set.insert(key(&with(&rsa_key(), "kid", &json!("z")))));
-    assert_eq!(set.find(None, Algorithm::RS512).err(), Some(NoKey::Ambiguous));
-    assert_eq!(set.len(), 3);
+    assert_eq!(ids(set.find(None, Algorithm::RS512)), Ok(vec![String::from("a"), String::from("z")]));
+    for more in ["y", "x", "w"] {
+        assert!(set.find(None, Algorithm::RS512).is_ok());
+        assert!(set.insert(key(&with(&rsa_key(), "kid", &json!(more)))));
+    }
+    assert_eq!(set.find(None, Algorithm::RS512).err(), Some(NoKey::Ambiguous), "more than are tried");
+    assert_eq!(ids(set.find(Some("w"), Algorithm::RS512)), Ok(vec![String::from("w")]));
+    assert_eq!(set.len(), 6);
 }
 
 proptest! {

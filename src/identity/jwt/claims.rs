@@ -90,6 +90,11 @@ impl<'a> Claims<'a> {
         &self.times
     }
 
+    /// A claim by its name.
+    pub fn named(&self, name: &str) -> Option<&'a Json> {
+        self.all.get(name)
+    }
+
     /// The claim at a path of names. `None` where it, or what should hold it, is absent.
     ///
     /// # Errors

@@ -10,8 +10,9 @@ use crate::config::faults::Faults;
 use crate::identity::api_key::table::MAX_CONSUMER_NAME;
 use crate::identity::bindings::Bindings;
 use crate::identity::consumer::Consumer;
-use crate::identity::jwks::{Algorithm, Key, KeySet, MIN_SECRET};
+use crate::identity::jwks::{Algorithm, Key, KeySet};
 use crate::identity::jwt::claims::{Claims, Times, invalid, missing};
+use crate::identity::jwt::token::TokenType;
 use crate::identity::jwt::{MAX_PROVIDERS, TokenError};
 use crate::identity::secret::compile_keys;
 use crate::identity::spec::{ClaimPath, ClaimsSpec, ConsumerSpec, ProviderSpec};
@@ -25,6 +26,7 @@ pub struct Provider {
     issuer: String,
     audiences: Vec<String>,
     algorithms: Vec<Algorithm>,
+    token_types: Vec<TokenType>,
     keys: KeySet,
     clock_skew: Duration,
     max_lifetime: Option<Duration>,
@@ -134,6 +136,7 @@ impl Provider {
             issuer: spec.issuer.clone(),
             audiences: spec.audiences.clone(),
             algorithms: spec.algorithms.clone(),
+            token_types: spec.token_types.clone(),
             keys,
             clock_skew: spec.clock_skew.0,
             max_lifetime: spec.max_lifetime.map(|longest| longest.0),
@@ -163,6 +166,11 @@ impl Provider {
     /// Whether its tokens may be signed so.
     pub fn accepts(&self, algorithm: Algorithm) -> bool {
         self.algorithms.contains(&algorithm)
+    }
+
+    /// Whether its tokens may be of this type.
+    pub fn accepts_type(&self, kind: TokenType) -> bool {
+        self.token_types.contains(&kind)
     }
 
     /// Whether a token is for us (RFC 8725 §3.9).
@@ -310,25 +318,31 @@ fn shared_secrets(
     environment: &dyn Fn(&str) -> Option<String>,
     faults: &mut Faults,
 ) {
-    let wanted = spec.algorithms.contains(&Algorithm::HS256);
-    if wanted == spec.hmac_secrets.is_empty() {
+    let wanted: Vec<Algorithm> =
+        spec.algorithms.iter().copied().filter(|algorithm| algorithm.min_secret().is_some()).collect();
+    if wanted.is_empty() != spec.hmac_secrets.is_empty() {
         faults.at(
             format!("{pointer}/algorithms"),
-            "`HS256` and `hmac_secrets` go together",
+            "`HS256`, `HS384` or `HS512` and `hmac_secrets` go together",
             "write both of them or none",
         );
     }
     let pointer = format!("{pointer}/hmac_secrets");
     for named in compile_keys(&spec.hmac_secrets, environment, &pointer, faults) {
-        if named.secret.expose().len() < MIN_SECRET {
-            let index = spec.hmac_secrets.iter().position(|spec| spec.id == named.id).unwrap_or(0);
-            faults.at(
-                format!("{pointer}/{index}/env"),
-                format!("the secret is shorter than {MIN_SECRET} bytes"),
-                "take a random one, for instance of `openssl rand -hex 32`",
-            );
+        for algorithm in &wanted {
+            match Key::shared(&named.id, &named.secret, *algorithm) {
+                // a second one of the same id was reported with the ids
+                Some(key) => drop(keys.insert(key)),
+                None => {
+                    let index = spec.hmac_secrets.iter().position(|spec| spec.id == named.id).unwrap_or(0);
+                    let least = algorithm.min_secret().unwrap_or_default();
+                    faults.at(
+                        format!("{pointer}/{index}/env"),
+                        format!("the secret is shorter than the {least} bytes of `{}`", algorithm.name()),
+                        "take a random one, for instance of `openssl rand -hex 32`",
+                    );
+                }
+            }
         }
-        // a second one of the same id was reported with the ids
-        keys.insert(Key::shared(&named.id, &named.secret));
     }
 }

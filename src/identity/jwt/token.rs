@@ -1,35 +1,43 @@
-//! The outside of a token: a compact JWS (RFC 7515 §7.1) becomes its parts, its header strictly read.
+//! A JWS becomes a token: JSON for a payload, and a type that may be an access token's (RFC 8725 §3.11 and §3.12).
 //!
-//! Keys and algorithms of our own choosing are the only ones: what would let a token bring its key (`jwk`, `jku`,
-//! `x5u`, `x5c`), change its signing input (`b64`), or ask for processing that we do not know (`crit`), is refused
-//! (RFC 8725 §3.10, RFC 7797 §7, RFC 7515 §4.1.11).
+//! One issuer signs tokens of several kinds with one key, so that a token of another kind is refused by what it says of
+//! itself: `typ` in the header (RFC 9068 §2.1); claims that only ID tokens have (OpenID Connect Core §2 and §3.3.2.11)
+//! or only security events (RFC 8417 §2.2); and the claims by which large providers name the kind.
 
 use serde_json::{Map, Value as Json};
 
-use crate::identity::jwks::{Algorithm, MAX_KID};
-use crate::identity::jwt::claims::object;
-use crate::identity::jwt::{TokenError, base64url};
+use crate::identity::jwt::TokenError;
+use crate::identity::jwt::claims::{Claims, object};
+use crate::identity::jwt::jws::Jws;
 
-/// The parts of a token whose signature nobody has checked yet.
+/// A token whose signature nobody has checked yet.
 #[derive(Debug)]
 pub struct Token<'a> {
-    /// `alg`; `None` for one that is not ours.
-    pub algorithm: Option<Algorithm>,
-    /// `kid`.
-    pub key_id: Option<String>,
-    /// What was signed: the first two parts and the dot between them.
-    pub signing_input: &'a [u8],
+    /// The outside.
+    pub jws: Jws<'a>,
     /// The claims.
     pub payload: Map<String, Json>,
-    /// The signature.
-    pub signature: Vec<u8>,
 }
 
-/// Header parameters that a token may not have.
-const REFUSED: [&str; 7] = ["b64", "crit", "cty", "jku", "jwk", "x5c", "x5u"];
+/// What a token may be where an access token is due; a word of `token_types`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+pub enum TokenType {
+    /// Its header says that it is an access token (RFC 9068).
+    #[serde(rename = "at+jwt")]
+    AccessToken,
+    /// It says nothing else than that it is a JWT.
+    #[serde(rename = "jwt")]
+    Jwt,
+    /// It says that it is an ID token.
+    #[serde(rename = "id_token")]
+    IdToken,
+}
 
-/// Types of tokens that are accepted, where a type is written: RFC 7519 §5.1, RFC 9068 §2.1.
-const TYPES: [&str; 2] = ["jwt", "at+jwt"];
+/// Claims that only ID tokens have. Some providers copy a `nonce` into access tokens and call them so.
+const OF_ID_TOKENS: [&str; 2] = ["at_hash", "c_hash"];
+
+/// Claims by which providers name the kind: Keycloak, Amazon Cognito, and others.
+const KINDS: [&str; 3] = ["typ", "token_use", "token_type"];
 
 // === impl Token ===
 
@@ -39,55 +47,37 @@ impl<'a> Token<'a> {
     /// # Errors
     /// What is wrong with its form or its header.
     pub fn read(presented: &'a [u8]) -> Result<Self, TokenError> {
-        let mut dots = presented.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
-        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
-            return Err(TokenError::Malformed);
-        };
-        let (signing_input, signature) = presented.split_at_checked(second).ok_or(TokenError::Malformed)?;
-        let (header, payload) = signing_input.split_at_checked(first).ok_or(TokenError::Malformed)?;
-        let header = part(header)?;
-        let (algorithm, key_id) = read_header(&header)?;
-        Ok(Self {
-            algorithm,
-            key_id,
-            signing_input,
-            payload: part(after_dot(payload))?,
-            signature: base64url(after_dot(signature)).ok_or(TokenError::Malformed)?,
-        })
+        let jws = Jws::read(presented)?;
+        if jws.has_content_type {
+            // a token in a token (RFC 7519 §5.2)
+            return Err(TokenError::HeaderRefused { parameter: "cty" });
+        }
+        if !matches!(jws.kind.as_deref(), None | Some("jwt" | "at+jwt")) {
+            return Err(TokenError::TypeRefused);
+        }
+        let payload = object(&jws.payload).ok_or(TokenError::Malformed)?;
+        Ok(Self { jws, payload })
     }
-}
 
-/// `alg` and `kid` of a header that may be believed so far.
-fn read_header(header: &Map<String, Json>) -> Result<(Option<Algorithm>, Option<String>), TokenError> {
-    if let Some(parameter) = REFUSED.into_iter().find(|name| header.contains_key(*name)) {
-        return Err(TokenError::HeaderRefused { parameter });
+    /// Of which type it is; `None`: of one that nobody may present.
+    pub fn kind(&self, claims: &Claims<'_>) -> Option<TokenType> {
+        if self.jws.kind.as_deref() == Some("at+jwt") {
+            return Some(TokenType::AccessToken);
+        }
+        let mut is_access = false;
+        let mut is_id = OF_ID_TOKENS.into_iter().any(|name| claims.named(name).is_some());
+        for kind in KINDS.into_iter().filter_map(|name| claims.named(name)?.as_str()) {
+            match kind.to_ascii_lowercase().as_str() {
+                "access" | "bearer" => is_access = true,
+                "id" => is_id = true,
+                "logout" | "offline" | "refresh" => return None,
+                _ => {}
+            }
+        }
+        if claims.named("events").is_some() {
+            return None;
+        }
+        is_id |= !is_access && claims.named("nonce").is_some();
+        Some(if is_id { TokenType::IdToken } else { TokenType::Jwt })
     }
-    let kind = text(header, "typ")?.map(str::to_ascii_lowercase);
-    // "application/" may be left out (RFC 7515 §4.1.9)
-    let kind = kind.as_deref().map(|kind| kind.strip_prefix("application/").unwrap_or(kind));
-    if kind.is_some_and(|kind| !TYPES.contains(&kind)) {
-        return Err(TokenError::TypeRefused);
-    }
-    let algorithm = text(header, "alg")?.ok_or(TokenError::HeaderRefused { parameter: "alg" })?;
-    let key_id = text(header, "kid")?;
-    if key_id.is_some_and(|id| id.len() > MAX_KID) {
-        return Err(TokenError::HeaderRefused { parameter: "kid" });
-    }
-    Ok((Algorithm::parse(algorithm), key_id.map(str::to_owned)))
-}
-
-fn text<'a>(header: &'a Map<String, Json>, parameter: &'static str) -> Result<Option<&'a str>, TokenError> {
-    match header.get(parameter) {
-        None => Ok(None),
-        Some(Json::String(text)) => Ok(Some(text)),
-        Some(_) => Err(TokenError::HeaderRefused { parameter }),
-    }
-}
-
-fn part(text: &[u8]) -> Result<Map<String, Json>, TokenError> {
-    base64url(text).as_deref().and_then(object).ok_or(TokenError::Malformed)
-}
-
-fn after_dot(part: &[u8]) -> &[u8] {
-    part.get(1..).unwrap_or_default()
 }

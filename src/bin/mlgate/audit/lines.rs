@@ -9,7 +9,7 @@ use mlgate::audit::sealed::MAX_LINE_BYTES;
 pub(crate) enum Line {
     /// Nothing is left.
     End,
-    /// Longer than [`MAX_LINE_BYTES`]: it was skipped.
+    /// Longer than it may be: it was skipped.
     TooLong,
     /// The last line has no line break: it was not written to its end, or it is being written.
     Torn,
@@ -17,8 +17,18 @@ pub(crate) enum Line {
     Whole,
 }
 
-/// Reads the next line into `buffer`, and adds the bytes it took to `taken`.
+/// Reads the next line of a log into `buffer`, and adds the bytes it took to `taken`.
 pub(crate) fn next(input: &mut dyn BufRead, buffer: &mut Vec<u8>, taken: &mut u64) -> io::Result<Line> {
+    next_within(MAX_LINE_BYTES, input, buffer, taken)
+}
+
+/// The same for lines of at most `max` bytes.
+pub(crate) fn next_within(
+    max: usize,
+    input: &mut dyn BufRead,
+    buffer: &mut Vec<u8>,
+    taken: &mut u64,
+) -> io::Result<Line> {
     buffer.clear();
     let mut too_long = false;
     loop {
@@ -36,7 +46,7 @@ pub(crate) fn next(input: &mut dyn BufRead, buffer: &mut Vec<u8>, taken: &mut u6
         }
         let end = chunk.iter().position(|byte| *byte == b'\n');
         let part = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or(chunk);
-        too_long |= buffer.len().saturating_add(part.len()) > MAX_LINE_BYTES;
+        too_long |= buffer.len().saturating_add(part.len()) > max;
         if !too_long {
             buffer.extend_from_slice(part);
         }

@@ -40,12 +40,22 @@ static PROVIDER: Object = Object {
         required("name", Text(&CONSUMER), "Part of its callers' ids: `jwt:<name>:<subject>`."),
         required("issuer", Text(&ANY), "`iss`, exactly."),
         required("audiences", List { of: &Text(&ANY), min: 1 }, "One of them must be in `aud`."),
-        required("algorithms", List { of: &ALGORITHM, min: 1 }, "What its tokens may be signed with."),
+        required(
+            "algorithms",
+            List { of: &ALGORITHM, min: 1 },
+            "What its tokens may be signed with; PSS only beside `signatures: host_or_wasm`.",
+        ),
+        optional(
+            "token_types",
+            List { of: &TOKEN_TYPE, min: 1 },
+            "`at+jwt`: what RFC 9068 calls an access token. `jwt`: what says nothing else. `id_token`: what says that it \
+             is an ID token. Absent means the first two.",
+        ),
         optional("local_jwks", Shape::Object(&JWKS), "Its public keys (RFC 7517 §5)."),
         optional(
             "hmac_secrets",
             SECRETS,
-            "Secrets of 32 bytes and more that it shares with the gate, for HS256.",
+            "Secrets that it shares with the gate, for HS256 (of 32 bytes and more), HS384 (48) and HS512 (64).",
         ),
         optional("clock_skew", Duration, "How far its clock and ours may differ; absent means 60s."),
         optional("scopes", SCOPES, "Actions by scope; absent means that scopes limit nothing."),
@@ -59,9 +69,14 @@ static PROVIDER: Object = Object {
 };
 
 static ALGORITHM: Shape = Shape::Choice(&Choice {
-    built: &["RS256", "RS384", "RS512", "ES256", "ES384", "EdDSA", "HS256"],
-    later: &["PS256", "PS384", "PS512"],
+    built: &[
+        "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256",
+        "HS384", "HS512",
+    ],
+    later: &[],
 });
+
+static TOKEN_TYPE: Shape = Shape::Choice(&Choice { built: &["at+jwt", "jwt", "id_token"], later: &[] });
 
 static JWKS: Object = Object {
     fields: &[required("keys", List { of: &Shape::Object(&JWK), min: 1 }, "One for each that is in use.")],
@@ -83,7 +98,7 @@ static JWK: Object = Object {
         optional("alg", Text(&NAME), "The only algorithm that it may be used with."),
         optional("use", Text(&NAME), "`sig`."),
         optional("key_ops", List { of: &Text(&NAME), min: 0 }, "With `verify`."),
-        optional("crv", Text(&NAME), "`P-256`, `P-384` or `Ed25519`."),
+        optional("crv", Text(&NAME), "`P-256`, `P-384`, `P-521` or `Ed25519`."),
         optional("n", Text(&KEY_PART), "Modulus."),
         optional("e", Text(&KEY_PART), "Exponent."),
         optional("x", Text(&KEY_PART), "Coordinate."),
