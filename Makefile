@@ -52,10 +52,12 @@ demo: toolchain ## the article's story against the real Envoy, as a table; then 
 bench: toolchain ## what the gate costs in CPU time, beside Envoy without it and its own JWT filter
 	@cargo bench --locked --quiet -p mlgate-integration --bench gate
 
-bench-core: toolchain ## what one decision costs beside Cedar, Rego and Casbin, natively and on Wasm (Node)
+bench-core: toolchain ## what one decision costs beside Cedar, Rego and Casbin, natively and on Wasm, and its instructions
 	@cargo run --locked --quiet --release -p mlgate-peers --bin bench-core
-	@if ! command -v node >/dev/null; then echo "bench-core: Wasm left out, there is no Node.js here"; exit 0; fi; \
-	cargo build --locked --quiet --release --target $(WASM_TARGET) -p mlgate-peers --bin bench-core; \
+	@cargo build --locked --quiet --release --target $(WASM_TARGET) -p mlgate-peers --bin bench-core
+	@python=$$(./integration/install-wasmtime.sh 50.0.1) && echo && \
+	"$$python" peers/instructions.py target/$(WASM_TARGET)/release/bench-core.wasm
+	@if ! command -v node >/dev/null; then echo "bench-core: time on Wasm left out, there is no Node.js here"; exit 0; fi; \
 	printf '\non Wasm, without casbin, whose runtime WASI has not:\n'; \
 	node --no-warnings peers/wasi.mjs target/$(WASM_TARGET)/release/bench-core.wasm
 

@@ -91,6 +91,13 @@ impl Organisation {
         OrgAsk { place: place(0), clearance: 5 }
     }
 
+    /// A request that nothing speaks of.
+    pub fn stranger(&self) -> OrgAsk {
+        let mut ask = self.ask();
+        ask.place[0] = String::from("org_of_nobody");
+        ask
+    }
+
     /// As a world.
     pub fn world(&self) -> World {
         let mut attributes: Vec<Attribute> = PLACE

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use serde_json::{Value as Json, json};
 
 use crate::config::faults::{Faults, segment};
-use crate::policy::attributes::{Attributes, Category, is_attribute_name};
+use crate::policy::attributes::{Attributes, Category, ValueRef, is_attribute_name};
 use crate::policy::schema::{Designator, Schema};
 
 use comparison::Comparison;
@@ -261,7 +261,12 @@ impl Clause {
     }
 
     pub(crate) fn matches<'c>(&'c self, lookup: Lookup<'_>) -> Match<'c> {
-        let said = self.comparison.matches(&self.attribute, lookup);
+        self.matches_value(lookup.value(&self.attribute), lookup)
+    }
+
+    /// What it says where its attribute has the value `found`: clauses on one attribute need not each look it up.
+    pub(crate) fn matches_value<'c>(&'c self, found: Option<ValueRef<'_>>, lookup: Lookup<'_>) -> Match<'c> {
+        let said = self.comparison.matches(&self.attribute, found, lookup);
         if self.negated { said.not() } else { said }
     }
 

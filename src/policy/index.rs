@@ -14,8 +14,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
-use siphasher::sip::SipHasher13;
-
 use super::Rule;
 use super::attributes::{Value, ValueRef};
 use super::condition::comparison::{Comparison, Operand};
@@ -154,14 +152,14 @@ impl Index {
     fn find(&self, lookup: Lookup<'_>, seen: &mut dyn FnMut(&[u32]) -> bool) -> bool {
         seen(&self.always)
             || self.groups.iter().any(|group| group.find(lookup, seen))
-            || self.shared.iter().any(|shared| shared.find(lookup, seen))
+            || Shared::find(&self.shared, lookup, seen)
     }
 }
 
 // === impl Shared ===
 
 impl Shared {
-    /// Rules by the clause that they share.
+    /// Rules by the clause that they share, those on one attribute side by side.
     fn all_of(members: Vec<Member<'_>>) -> Vec<Self> {
         let mut by_clause: BTreeMap<Option<String>, Self> = BTreeMap::new();
         for (number, clause) in members {
@@ -173,9 +171,21 @@ impl Shared {
         by_clause.into_values().collect()
     }
 
-    fn find(&self, lookup: Lookup<'_>, seen: &mut dyn FnMut(&[u32]) -> bool) -> bool {
-        // an error may be an answer too: only what is definitely false keeps rules out
-        self.clause.as_ref().is_none_or(|clause| clause.matches(lookup) != Match::No) && seen(&self.rules)
+    fn find(all: &[Self], lookup: Lookup<'_>, seen: &mut dyn FnMut(&[u32]) -> bool) -> bool {
+        let mut before: Option<(&Designator, Option<ValueRef<'_>>)> = None;
+        all.iter().any(|shared| {
+            // an error may be an answer too: only what is definitely false keeps rules out
+            let may_apply = shared.clause.as_ref().is_none_or(|clause| {
+                let attribute = clause.attribute();
+                let found = match before {
+                    Some((known, found)) if std::ptr::eq(known, attribute) => found,
+                    _ => lookup.value(attribute),
+                };
+                before = Some((attribute, found));
+                clause.matches_value(found, lookup) != Match::No
+            });
+            may_apply && seen(&shared.rules)
+        })
     }
 }
 
@@ -225,8 +235,8 @@ impl Group {
         if unsure {
             return seen(&self.rules);
         }
-        let filed = |place: u64| self.table.get(&place).into_iter().flatten();
-        single.into_iter().chain(several).flat_map(filed).any(|shared| shared.find(lookup, seen))
+        let filed = |place: u64| self.table.get(&place).map(Vec::as_slice).unwrap_or_default();
+        single.into_iter().chain(several).any(|place| Shared::find(filed(place), lookup, seen))
     }
 }
 
@@ -262,9 +272,7 @@ impl Part {
             None => bytes,
             Some(length) => bytes.get(..length)?,
         };
-        let mut hasher = SipHasher13::new();
-        hasher.write(counted);
-        Some(hasher.finish())
+        Some(hash(counted))
     }
 }
 
@@ -416,6 +424,14 @@ fn places(pinned: &[Pinned]) -> Vec<u64> {
 /// candidate more.
 const fn combine(place: u64, hash: u64) -> u64 {
     (place.rotate_left(23) ^ hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Of a value. The table never grows by what a request brings, so nobody gains by values that fall together.
+fn hash(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let hash = words.iter().fold(START, |hash, word| combine(hash, u64::from_le_bytes(*word)));
+    let last = rest.iter().fold(1, |last, byte| last << 8 | u64::from(*byte));
+    combine(hash, last)
 }
 
 const START: u64 = 0x6d6c_6761_7465;

@@ -1,7 +1,8 @@
 //! What one decision costs against so many policies: mlgate beside Cedar, Rego and Casbin, in one run.
 //!
 //! Each figure is the median of alternated rounds, since machines are noisy. `make bench-core` runs it natively and on
-//! Wasm.
+//! Wasm. `bench-core decide 10000 500` only decides so often against so many policies, so that somebody else can count
+//! instructions (`peers/instructions.py`); with `denied` behind it the request that nothing allows.
 
 #![expect(
     clippy::print_stdout,
@@ -31,16 +32,44 @@ struct Contest {
 const FEWEST: usize = 10;
 const MOST: usize = 10_000;
 const COUNTS: [usize; 4] = [FEWEST, 100, 1_000, MOST];
+/// The row of requests that nothing allows.
+const DENIED: &str = "mlgate, denied";
 /// Rounds, of which the median counts.
 const ROUNDS: usize = 7;
 /// How long one engine decides in one round, at least.
 const ROUND: Duration = Duration::from_millis(20);
 
 fn main() -> anyhow::Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => compare(),
+        ["decide", policies, times, rest @ ..] => {
+            decide(policies.parse()?, times.parse()?, matches!(rest, ["denied"]))
+        }
+        _ => anyhow::bail!("usage: bench-core [decide POLICIES TIMES [denied]]"),
+    }
+}
+
+fn decide(policies: usize, times: usize, denied: bool) -> anyhow::Result<()> {
+    let organisation = Organisation::of(policies);
+    let world = organisation.world();
+    let ask = if denied { organisation.stranger() } else { organisation.ask() };
+    let (gate, ask) = (Gate::of(&world)?, GateAsk::of(&ask.ask(), &world)?);
+    for _ in 0..times {
+        anyhow::ensure!(black_box(gate.is_allowed(&ask)?) != denied, "another answer than expected");
+    }
+    Ok(())
+}
+
+fn compare() -> anyhow::Result<()> {
     let mut contests = Vec::new();
     for count in COUNTS {
         let organisation = Organisation::of(count);
         add(&mut contests, &organisation, count)?;
+        let (denies, ask) = (gate(&organisation)?.0, organisation.stranger());
+        let ask = GateAsk::of(&ask.ask(), &organisation.world())?;
+        anyhow::ensure!(!denies.is_allowed(&ask)?, "a stranger is allowed at {count}");
+        contests.push(Contest::new(DENIED, count, move || Ok(!denies.is_allowed(&ask)?)));
         let hostile = Organisation::hostile(count);
         let (gate, ask) = gate(&hostile)?;
         contests.push(Contest::new("mlgate, nothing separates", count, move || gate.is_allowed(&ask)));

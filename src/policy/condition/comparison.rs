@@ -122,16 +122,18 @@ impl Comparison {
         json!({ self.word().unwrap_or_default(): operand })
     }
 
-    pub(super) fn matches<'c>(&'c self, of: &'c Designator, lookup: Lookup<'_>) -> Match<'c> {
+    /// What it says where the attribute has the value `found`.
+    pub(super) fn matches<'c>(
+        &'c self,
+        of: &'c Designator,
+        found: Option<ValueRef<'_>>,
+        lookup: Lookup<'_>,
+    ) -> Match<'c> {
         if let Self::Present(wanted) = self {
             // absence is what is asked for, so it is never an error
-            let present = lookup.attributes.lookup(of.category, &of.name).is_some();
-            return Match::when(present == *wanted);
+            return Match::when(found.is_some() == *wanted);
         }
-        let value = match lookup.value(of) {
-            Ok(value) => value,
-            Err(absent) => return absent,
-        };
+        let Some(value) = found else { return lookup.absent(of) };
         let wrong = Match::Error(&of.full_name, Flaw::Type);
         match self {
             Self::Like(pattern) => pattern.matches(value, of, lookup),

@@ -91,24 +91,19 @@ impl Flaw {
 // === impl Lookup ===
 
 impl<'a> Lookup<'a> {
-    /// The value of an attribute; otherwise what a comparison with nothing says.
-    pub(crate) fn value<'c>(self, of: &'c Designator) -> Result<ValueRef<'a>, Match<'c>> {
-        match self.attributes.lookup(of.category, &of.name) {
-            Some(value) => Ok(value),
-            None => Err(self.absent(of)),
-        }
+    /// The value of an attribute, if the request has one.
+    pub(crate) fn value(self, of: &Designator) -> Option<ValueRef<'a>> {
+        self.attributes.lookup(of.category, &of.name)
     }
 
     /// The value that something else is compared with. An empty text counts as none: as part of a prefix it would
     /// match everything, and two empty attributes say nothing about belonging together.
     pub(crate) fn operand<'c>(self, of: &'c Designator) -> Result<ValueRef<'a>, Match<'c>> {
-        match self.value(of)? {
-            ValueRef::Text("") => Err(self.absent(of)),
-            value => Ok(value),
-        }
+        self.value(of).filter(|value| *value != ValueRef::Text("")).ok_or_else(|| self.absent(of))
     }
 
-    fn absent(self, of: &Designator) -> Match<'_> {
+    /// What a comparison with nothing says.
+    pub(crate) fn absent(self, of: &Designator) -> Match<'_> {
         if of.required || self.absence == Absence::Error {
             Match::Error(&of.full_name, Flaw::Missing)
         } else {
