@@ -35,7 +35,11 @@ def main(path):
     engine = Engine(config)
     module = Module.from_file(engine, path)
     print(f"{'instructions, policies:':<28}" + "".join(f"{count:>12}" for count in COUNTS))
-    for row, rest in (("mlgate", []), ("mlgate, denied", ["denied"])):
+    for row, rest in (
+        ("mlgate", []),
+        ("mlgate, denied", ["denied"]),
+        ("mlgate, remembered", ["remembered"]),
+    ):
         figures = []
         for count in COUNTS:
             few, many = (

@@ -20,6 +20,7 @@ use spec::{AuthorizationSpec, EffectSpec, ModeSpec};
 
 pub mod abac;
 pub mod attributes;
+pub mod cache;
 pub mod combining;
 pub mod condition;
 pub mod explain;
@@ -80,6 +81,8 @@ pub struct PolicySet {
     /// Allows that are enforced, filed by whose they are and which action they name.
     claims: Index,
     reads: Vec<(Category, String)>,
+    /// None of them is given by the request itself.
+    timeless: bool,
     /// Whether some policy has obligations.
     obliges: bool,
     obliged_headers: Vec<String>,
@@ -171,8 +174,13 @@ impl PolicySet {
         obliged_headers.dedup();
         let obliges = obligations.count() > 0;
         let reads = Vec::new();
-        let mut set = Self { roles, policies, index, claims, reads, obliges, obliged_headers, combining };
+        let timeless = true;
+        let mut set =
+            Self { roles, policies, index, claims, reads, timeless, obliges, obliged_headers, combining };
         set.reads = set.collect_reads();
+        set.timeless = !set.reads.iter().any(|(category, name)| {
+            *category == Category::Environment && category.reserved().contains(&name.as_str())
+        });
         set
     }
 
@@ -190,6 +198,11 @@ impl PolicySet {
     /// them: it is no member of a category, and each event has it anyway.
     pub fn reads(&self) -> &[(Category, String)] {
         &self.reads
+    }
+
+    /// Whether a decision depends on nothing that only the moment or the connection gives.
+    pub const fn is_timeless(&self) -> bool {
+        self.timeless
     }
 
     /// Every rule: permissions by role, inherited ones with each heir, then policies as written.

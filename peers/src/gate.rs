@@ -5,6 +5,7 @@ use mlgate::config::Format;
 use mlgate::config::{Config, load};
 use mlgate::identity::Identity;
 use mlgate::policy::attributes::{AttributeMap, Attributes, Value as GateValue};
+use mlgate::policy::cache::{Decisions, Question};
 use mlgate::policy::{Decision, PolicySelection};
 use mlgate::resource::Resource;
 use serde_json::{Map, Value as Json, json};
@@ -55,15 +56,14 @@ impl Gate {
 
     /// What the gate decides.
     pub fn decide(&self, ask: &GateAsk) -> Decision {
-        let attributes = Attributes {
-            principal: &ask.principal,
-            resource: &ask.resource,
-            action: &ask.action,
-            environment: &ask.environment,
-            now: None,
-            source: None,
-        };
-        self.config.policies.decide(&PolicySelection::all(), &attributes, true)
+        self.config.policies.decide(&PolicySelection::all(), &ask.attributes(), true)
+    }
+
+    /// Whether it allows, by what it remembers of earlier requests.
+    pub fn recalls(&self, ask: &GateAsk, decisions: &mut Decisions) -> bool {
+        let selection = PolicySelection::all();
+        let question = Question { profile: 0, selection: &selection, scope_ok: true };
+        decisions.decide(&self.config.policies, question, &ask.attributes()).is_allowed()
     }
 
     /// Whether it allows; an error of any policy is an error here.
@@ -77,6 +77,17 @@ impl Gate {
 // === impl GateAsk ===
 
 impl GateAsk {
+    fn attributes(&self) -> Attributes<'_> {
+        Attributes {
+            principal: &self.principal,
+            resource: &self.resource,
+            action: &self.action,
+            environment: &self.environment,
+            now: None,
+            source: None,
+        }
+    }
+
     /// The request with all of its attributes.
     pub fn of(ask: &Ask, world: &World) -> anyhow::Result<Self> {
         let of = |category: Category| {

@@ -100,6 +100,8 @@ pub struct Bounds {
     pub metric_series: u32,
     /// Verified tokens that one worker remembers.
     pub verified_tokens: usize,
+    /// Decisions that one worker remembers.
+    pub decisions: usize,
 }
 
 /// A look-up of environment variables.
@@ -259,6 +261,7 @@ impl From<&BoundsSpec> for Bounds {
             json_depth: spec.json_depth,
             metric_series: spec.metric_series,
             verified_tokens: usize::try_from(spec.verified_tokens).unwrap_or(usize::MAX),
+            decisions: usize::try_from(spec.decisions).unwrap_or(usize::MAX),
         }
     }
 }

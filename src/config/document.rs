@@ -120,6 +120,8 @@ pub struct BoundsSpec {
     pub token_bytes: SizeText,
     /// Verified tokens that one worker remembers.
     pub verified_tokens: u32,
+    /// Decisions that one worker remembers.
+    pub decisions: u32,
 }
 
 /// One profile.
@@ -209,6 +211,7 @@ impl Default for BoundsSpec {
             metric_series: 500,
             token_bytes: SizeText(16 << 10),
             verified_tokens: 4096,
+            decisions: 4096,
         }
     }
 }

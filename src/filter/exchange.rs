@@ -127,19 +127,20 @@ impl Exchange {
     /// What the policies that allow it want done. Gives the caller as limits are to see it.
     pub(super) fn oblige(
         &mut self,
-        obligations: Obligations,
+        obligations: &Obligations,
         identity: &Rc<Identity>,
         host: &dyn Host,
     ) -> Rc<Identity> {
         let Obligations { headers, tier, inputs } = obligations;
-        self.obliged = headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
-        if inputs {
+        self.obliged =
+            headers.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes())).collect();
+        if *inputs {
             self.require_inputs(host);
         }
         let mut identity = Rc::clone(identity);
         if let Some(tier) = tier {
             self.event.tier = Some(tier.clone());
-            Rc::make_mut(&mut identity).tier = tier;
+            Rc::make_mut(&mut identity).tier.clone_from(tier);
         }
         identity
     }

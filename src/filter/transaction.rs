@@ -29,6 +29,7 @@ use crate::http::{HeadLimits, RequestHead, StreamFacts};
 use crate::identity::{Identity, authenticate};
 use crate::limits::Receipt;
 use crate::policy::attributes::Attributes;
+use crate::policy::cache::Question;
 use crate::resource::rules::{PendingResource, Resolution};
 use crate::resource::scan;
 use crate::resource::spec::PeekSpec;
@@ -198,18 +199,19 @@ impl Transaction {
             return Err(Reason::ResourceUnknown.into());
         }
         let within = approach.identity.scope.allows(&resource, &action, approach.head.source);
-        let decision = config.policies.decide(&profile.policies, &attributes, within);
-        self.exchange.event.policies = decision.policies;
-        for shadow in decision.shadow {
+        let question = Question { profile: approach.profile, selection: &profile.policies, scope_ok: within };
+        let decision = self.worker.decide(question, &attributes, host);
+        self.exchange.event.policies.clone_from(&decision.policies);
+        for shadow in &decision.shadow {
             if shadow.denies {
                 self.worker.metrics.shadow_denied(&shadow.policy, host);
             }
-            self.exchange.event.shadow.push(shadow.policy);
+            self.exchange.event.shadow.push(shadow.policy.clone());
         }
         match decision.refused {
             Some(reason) => Err(reason.into()),
             None => {
-                let identity = self.exchange.oblige(decision.obligations, &approach.identity, host);
+                let identity = self.exchange.oblige(&decision.obligations, &approach.identity, host);
                 approach.identity = identity;
                 Ok((resource, action))
             }

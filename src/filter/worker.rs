@@ -7,8 +7,12 @@ use std::rc::Rc;
 use crate::audit::export::Trail;
 use crate::config::Config;
 use crate::filter::metrics::Metrics;
+use crate::host::Host;
 use crate::identity::jwt::cache::Verified;
 use crate::limits::remote::breaker::Breaker;
+use crate::policy::Decision;
+use crate::policy::attributes::Attributes;
+use crate::policy::cache::{Decisions, Question};
 
 /// See the module.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub struct Worker {
     pub metrics: Metrics,
     /// Tokens that were verified a short while ago: they end with this configuration.
     pub verified: RefCell<Verified>,
+    /// Decisions of this configuration; `None` before the first.
+    decisions: RefCell<Option<Decisions>>,
     waiting: RefCell<Waiting>,
     /// Of the rate limit service.
     breaker: Rc<Cell<Breaker>>,
@@ -45,7 +51,8 @@ impl Worker {
     pub fn new(config: Rc<Config>, trail: Rc<RefCell<Trail>>) -> Self {
         let metrics = Metrics::new(&config.name, config.bounds.metric_series);
         let verified = RefCell::new(Verified::new(config.bounds.verified_tokens));
-        Self { config, trail, metrics, verified, waiting: RefCell::default(), breaker: Rc::default() }
+        let (decisions, waiting, breaker) = (RefCell::default(), RefCell::default(), Rc::default());
+        Self { config, trail, metrics, verified, decisions, waiting, breaker }
     }
 
     /// Goes on with the breaker of a worker that asks the same service: a dead one is paid for once, not once by each
@@ -58,6 +65,24 @@ impl Worker {
             self.breaker = Rc::clone(&known.breaker);
         }
         self
+    }
+
+    /// What policies say, remembered where that is possible.
+    pub(super) fn decide(
+        &self,
+        question: Question<'_>,
+        attributes: &Attributes<'_>,
+        host: &dyn Host,
+    ) -> Rc<Decision> {
+        let policies = &self.config.policies;
+        let first = || {
+            let mut secret = [0; 16];
+            // without a secret nothing is remembered
+            let max = host.random(&mut secret).map_or(0, |()| self.config.bounds.decisions);
+            Decisions::new(max, secret)
+        };
+        let mut decisions = self.decisions.borrow_mut();
+        decisions.get_or_insert_with(first).decide(policies, question, attributes)
     }
 
     /// Takes a place among the waiting; `false` when all are taken, or this principal's share of them.

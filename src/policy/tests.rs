@@ -9,6 +9,7 @@ use crate::resource::rules::ResourceRules;
 use crate::resource::spec::ResourcesSpec;
 
 mod absence;
+mod cache;
 mod combining;
 mod mutations;
 mod obligations;

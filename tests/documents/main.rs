@@ -161,6 +161,7 @@ fn each_bound_has_its_default() {
         metric_series,
         token_bytes,
         verified_tokens,
+        decisions,
     } = BoundsSpec::default();
     let size = |bytes: u64| match bytes {
         bytes if bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
@@ -179,6 +180,7 @@ fn each_bound_has_its_default() {
         ("metric_series", metric_series.to_string()),
         ("token_bytes", size(token_bytes.0)),
         ("verified_tokens", verified_tokens.to_string()),
+        ("decisions", decisions.to_string()),
     ];
     let code =
         code.into_iter().map(|(name, value)| vec![format!("`{name}`"), format!("`{value}`")]).collect();

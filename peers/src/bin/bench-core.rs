@@ -2,7 +2,8 @@
 //!
 //! Each figure is the median of alternated rounds, since machines are noisy. `make bench-core` runs it natively and on
 //! Wasm. `bench-core decide 10000 500` only decides so often against so many policies, so that somebody else can count
-//! instructions (`peers/instructions.py`); with `denied` behind it the request that nothing allows.
+//! instructions (`peers/instructions.py`); with `denied` behind it the request that nothing allows, with
+//! `remembered` the same request again and again.
 
 #![expect(
     clippy::print_stdout,
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use mlgate::policy::cache::Decisions;
 use mlgate_peers::cedar::{Cedar, CedarAsk};
 use mlgate_peers::gate::{Gate, GateAsk};
 use mlgate_peers::organisation::Organisation;
@@ -36,6 +38,8 @@ const COUNTS: [usize; 4] = [FEWEST, 100, 1_000, MOST];
 const DENIED: &str = "mlgate, denied";
 /// Rounds, of which the median counts.
 const ROUNDS: usize = 7;
+/// Decisions that may be remembered, as by default.
+const REMEMBERED: usize = 4096;
 /// How long one engine decides in one round, at least.
 const ROUND: Duration = Duration::from_millis(20);
 
@@ -43,20 +47,25 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => compare(),
-        ["decide", policies, times, rest @ ..] => {
-            decide(policies.parse()?, times.parse()?, matches!(rest, ["denied"]))
+        ["decide", policies, times] => decide(policies.parse()?, times.parse()?, ""),
+        ["decide", policies, times, how @ ("denied" | "remembered")] => {
+            decide(policies.parse()?, times.parse()?, how)
         }
-        _ => anyhow::bail!("usage: bench-core [decide POLICIES TIMES [denied]]"),
+        _ => anyhow::bail!("usage: bench-core [decide POLICIES TIMES [denied|remembered]]"),
     }
 }
 
-fn decide(policies: usize, times: usize, denied: bool) -> anyhow::Result<()> {
+fn decide(policies: usize, times: usize, how: &str) -> anyhow::Result<()> {
     let organisation = Organisation::of(policies);
     let world = organisation.world();
+    let denied = how == "denied";
     let ask = if denied { organisation.stranger() } else { organisation.ask() };
     let (gate, ask) = (Gate::of(&world)?, GateAsk::of(&ask.ask(), &world)?);
+    let mut decisions = Decisions::new(REMEMBERED, [0; 16]);
     for _ in 0..times {
-        anyhow::ensure!(black_box(gate.is_allowed(&ask)?) != denied, "another answer than expected");
+        let allowed =
+            if how == "remembered" { gate.recalls(&ask, &mut decisions) } else { gate.is_allowed(&ask)? };
+        anyhow::ensure!(black_box(allowed) != denied, "another answer than expected");
     }
     Ok(())
 }

@@ -24,6 +24,14 @@ fn policies(list: &str) -> Vec<String> {
     ))
 }
 
+/// Under `first_applicable`.
+fn by_order(list: &str) -> Vec<String> {
+    found(&format!(
+        r#""authorization": {{"combining": "first_applicable", "roles": {{"tester": {{"permissions": ["read"]}}}},
+            "policies": [{list}]}}"#
+    ))
+}
+
 #[test]
 fn a_sound_document_has_none() {
     assert_eq!(
@@ -181,4 +189,88 @@ fn policies_that_say_nothing_beside_another_are_found() {
     ] {
         assert_eq!(policies(&format!("{one}, {other}")), [""; 0], "{one} {other}");
     }
+}
+
+#[test]
+fn narrower_prefixes_and_bounds_are_found() {
+    let policy = |name: &str, when: &str| {
+        format!(r#"{{"name": "{name}", "effect": "allow", "action": ["read"], "when": {{{when}}}}}"#)
+    };
+    let shadowed =
+        ["/authorization/policies/0: `a` is shadowed by `b`, which asks for less and does the same"];
+    for (narrow, wide) in [
+        (r#""resource.id": "fraud_v2""#, r#""resource.id": "fraud_*""#),
+        (r#""resource.id": "fraud_v*""#, r#""resource.id": ["a", "fraud_*"]"#),
+        (r#""resource.id": ["x", "y"]"#, r#""resource.id": "*""#),
+        (r#""principal.level": {"gt": 5}"#, r#""principal.level": {"gte": 6}"#),
+        (r#""principal.level": {"gt": 5, "lt": 9}"#, r#""principal.level": {"gt": 3}"#),
+        (r#""principal.level": {"lte": 5}"#, r#""principal.level": {"lt": 7}"#),
+    ] {
+        let found = policies(&format!("{}, {}", policy("a", narrow), policy("b", wide)));
+        let same = narrow.contains("\"gt\": 5}");
+        if same {
+            assert_eq!(found, ["/authorization/policies/1: `b` says the same as `a`"], "{narrow} {wide}");
+        } else {
+            assert_eq!(found, shadowed, "{narrow} {wide}");
+            let turned = policies(&format!("{}, {}", policy("b", wide), policy("a", narrow)));
+            assert_eq!(turned.len(), 1, "{narrow} {wide}");
+        }
+    }
+    for (one, other) in [
+        (r#""resource.id": "fraud_v2""#, r#""resource.id": "{principal.org}_*""#),
+        (r#""resource.id": "{principal.org}_a""#, r#""resource.id": "acme_*""#),
+        (r#""principal.level": {"gt": 5}"#, r#""principal.level": {"lt": 9}"#),
+        (r#""principal.level": {"gt": 5}"#, r#""principal.level": {"gt": 3, "lt": 9}"#),
+        (r#""principal.level": {"not": 5}"#, r#""principal.level": {"gt": 3}"#),
+    ] {
+        assert_eq!(
+            policies(&format!("{}, {}", policy("a", one), policy("b", other))),
+            [""; 0],
+            "{one} {other}"
+        );
+    }
+}
+
+#[test]
+fn a_policy_that_contradicts_itself_is_found() {
+    let policy = |more: &str| format!(r#"{{"name": "a", "effect": "allow", "action": ["read"], {more}}}"#);
+    for (more, attribute) in [
+        (r#""resource": {"type": "model"}, "when": {"resource.type": ["job"]}"#, "resource.type"),
+        (
+            r#""resource": {"type": "model"}, "when": {"principal.level": {"gt": 5, "lt": 6}}"#,
+            "principal.level",
+        ),
+        (r#""principal": {"tier": ["a", "b"]}, "when": {"principal.tier": "c"}"#, "principal.tier"),
+    ] {
+        let found = policies(&policy(more));
+        let wanted = format!("what it asks of `{attribute}` contradicts itself");
+        assert!(found.iter().any(|finding| finding.contains(&wanted)), "{more}: {found:?}");
+    }
+    for more in [
+        // a caller may be in both groups
+        r#""principal": {"groups": "a"}, "when": {"principal.groups": "b"}"#,
+        r#""resource": {"type": "model"}, "when": {"resource.type": ["job", "model"]}"#,
+        r#""principal": {"tier": "a*"}, "when": {"principal.tier": "b"}"#,
+        r#""principal": {"level": {"gte": 5}}, "when": {"principal.level": {"lte": 5}}"#,
+    ] {
+        let found = policies(&policy(more));
+        assert!(!found.iter().any(|finding| finding.contains("contradicts")), "{more}: {found:?}");
+    }
+}
+
+#[test]
+fn what_stands_behind_a_wider_policy_is_never_reached() {
+    let policy =
+        |name: &str, effect: &str, more: &str| format!(r#"{{"name": "{name}", "effect": "{effect}"{more}}}"#);
+    let read = r#", "action": ["read"], "resource": {"type": "model"}"#;
+    let wide = r#", "action": ["read", "predict"], "resource": {"type": ["model", "job"]}"#;
+    let (narrow_deny, wide_allow) = (policy("a", "deny", read), policy("b", "allow", wide));
+    let found = by_order(&format!("{wide_allow}, {narrow_deny}"));
+    assert_eq!(
+        found,
+        [
+            "/authorization/policies/1: `a` is never reached: `b` stands before it and applies to all that it names"
+        ]
+    );
+    assert_eq!(by_order(&format!("{narrow_deny}, {wide_allow}")), [""; 0]);
 }

@@ -350,7 +350,7 @@ static BOUNDS: Object = Object {
         optional("verified_tokens", COUNT, "Verified tokens that one worker remembers."),
         later("jwks_bytes"),
         later("jwks_keys"),
-        later("decisions"),
+        optional("decisions", COUNT, "Decisions that one worker remembers."),
     ],
     rest: None,
 };

@@ -313,7 +313,7 @@ fn role() -> impl Strategy<Value = Vec<Json>> {
 }
 
 /// Roles inherit the next one, so that there is no circle.
-fn authorization() -> impl Strategy<Value = Json> {
+pub(super) fn authorization() -> impl Strategy<Value = Json> {
     (prop::collection::vec((role(), any::<bool>()), 0..4), prop::collection::vec(policy(), 1..16)).prop_map(
         |(roles, mut policies)| {
             let count = roles.len();
@@ -335,14 +335,14 @@ fn authorization() -> impl Strategy<Value = Json> {
 }
 
 /// Half of the time the attributes are such that no type is wrong.
-fn attributes() -> impl Strategy<Value = BTreeMap<String, Json>> {
+pub(super) fn attributes() -> impl Strategy<Value = BTreeMap<String, Json>> {
     prop_oneof![
         prop::collection::btree_map("[xy]", prop::sample::select(vec!["a", "b"]).prop_map(Json::from), 0..3),
         prop::collection::btree_map("[xy]", value(), 0..3),
     ]
 }
 
-fn scene(authorization: &Json, roles: &[String], principal: &Json, resource: &Json) -> Scene {
+pub(super) fn scene(authorization: &Json, roles: &[String], principal: &Json, resource: &Json) -> Scene {
     let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
     Scene::of(super::compile(authorization, &json!({})), &roles, principal, resource, false)
 }
