@@ -8,7 +8,7 @@ WASM_BINDGEN := $(shell awk '/^name = "wasm-bindgen"$$/ { getline; gsub(/[^0-9.]
 STEP := ./integration/step.sh
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: toolchain ## dist/mlgate.wasm and dist/mlgate, with the filter's size and number of crates
 	@$(STEP) "the filter" cargo rustc --locked --quiet --lib --crate-type cdylib --profile wasm --target $(WASM_TARGET) --no-default-features -p mlgate
@@ -70,8 +70,15 @@ run: toolchain ## the same stack, left running, with the lines to type
 scenarios: toolchain ## stolen key, insider, retry loop: the damage without the gate and with it (e2e plays them too)
 	@cargo run --locked --quiet -p mlgate-integration --bin mlgate-demo -- --scenarios
 
+images: build ## every image of integration/compose.yaml; where no registry can be reached, from Debian's and PyPI's packages
+	@$(STEP) "images" ./integration/images.sh
+
+compose: images ## story, scenarios and golden table against docker compose (integration/start-docker-engine.sh starts an engine)
+	@$(STEP) "the harness" cargo build --locked --quiet -p mlgate-integration --bins
+	@./integration/compose.sh
+
 toolchain:
 	@for target in $(WASM_TARGET) $(WASM_CORE); do \
 		rustup target list --installed | grep -q "^$$target\$$" || rustup target add $$target; done
 
-.PHONY: bench bench-core help build check unit e2e test test-wasm demo peers run scenarios toolchain
+.PHONY: bench bench-core help build check compose images unit e2e test test-wasm demo peers run scenarios toolchain

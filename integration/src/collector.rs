@@ -5,11 +5,13 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use crate::composed::{COLLECTOR, Composed};
 use crate::{Process, Stack, artifacts};
 
 /// A collector; it can be killed and started again at the same place.
@@ -21,6 +23,7 @@ pub struct Collector {
     chain_keys: Vec<String>,
     environment: BTreeMap<String, String>,
     starts: u32,
+    composed: Option<Arc<Composed>>,
 }
 
 /// What `mlgate audit …` said.
@@ -43,14 +46,27 @@ impl Collector {
         document: &Value,
         environment: &BTreeMap<String, String>,
     ) -> anyhow::Result<Self> {
+        let mut collector = Self::described(stack.folder().join("audit.log"), document, environment);
+        collector.restart(stack).await?;
+        Ok(collector)
+    }
+
+    /// The one in a container, which is up or will be.
+    pub(crate) fn composed(
+        composed: Arc<Composed>,
+        document: &Value,
+        environment: &BTreeMap<String, String>,
+    ) -> Self {
+        let described = Self::described(composed.audit_log(), document, environment);
+        Self { composed: Some(composed), ..described }
+    }
+
+    fn described(log: PathBuf, document: &Value, environment: &BTreeMap<String, String>) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let log = stack.folder().join("audit.log");
         let keys = document.pointer("/audit/chain/keys").and_then(Value::as_array).into_iter().flatten();
         let chain_keys = keys.map(|key| format!("{}={}", text(key, "id"), text(key, "env"))).collect();
         let environment = environment.clone();
-        let mut collector = Self { process: None, address, log, chain_keys, environment, starts: 0 };
-        collector.restart(stack).await?;
-        Ok(collector)
+        Self { process: None, address, log, chain_keys, environment, starts: 0, composed: None }
     }
 
     /// Starts it again, on the same port and log.
@@ -81,6 +97,9 @@ impl Collector {
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         if let Some(mut process) = self.process.take() {
             process.stop(STOP_BOUND).await?;
+        }
+        if let Some(composed) = &self.composed {
+            composed.stop(COLLECTOR)?;
         }
         Ok(())
     }

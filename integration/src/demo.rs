@@ -12,10 +12,9 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-
 use crate::collector::Collector;
-use crate::{Envoy, EnvoyBuilder, ModelServer, Stack, artifacts};
+use crate::site::Site;
+use crate::{Envoy, Stack, composed};
 
 pub mod evidence;
 pub mod guide;
@@ -33,16 +32,13 @@ pub struct Demo {
     pub envoy: Envoy,
     /// Where audit events go.
     pub collector: Collector,
-    /// The upstream.
-    pub model: ModelServer,
+    /// What stands around the gate.
+    pub site: Site,
     /// This run's keys and tokens.
     pub keys: Keys,
     /// Logs and configuration.
     pub stack: Stack,
 }
-
-/// Worker threads of the gate: more than one, since limits and chains must hold across them.
-pub const WORKERS: u32 = 2;
 
 /// How long Envoy may take to end.
 const STOP_BOUND: Duration = Duration::from_secs(10);
@@ -50,28 +46,25 @@ const STOP_BOUND: Duration = Duration::from_secs(10);
 // === impl Demo ===
 
 impl Demo {
-    /// Starts everything on free loopback ports; the filter, the command and Envoy must be there
-    /// ([`artifacts`]), otherwise they are made first.
+    /// Starts everything; the filter, the command and Envoy must be there ([`crate::artifacts`]), otherwise they are
+    /// made first.
     pub async fn start(name: &str) -> anyhow::Result<Self> {
         let stack = Stack::create(name)?;
-        let keys = Keys::make(setup::DOCUMENT, story::tokens())?;
+        let mut keys = Keys::make(setup::DOCUMENT, story::tokens())?;
+        if composed::is_wanted() {
+            composed::adapt(keys.document_mut())?;
+        }
         let document = keys.document();
         stack.write("mlgate.json", serde_json::to_vec_pretty(document)?)?;
-        let collector = Collector::start(&stack, document, keys.environment()).await?;
-        let model = ModelServer::start().await?;
-        let bootstrap =
-            setup::bootstrap(document, &artifacts::filter_wasm()?, model.address(), collector.address())?;
-        let mut builder = EnvoyBuilder::new().concurrency(WORKERS).whole(bootstrap);
-        for (name, value) in keys.environment() {
-            builder = builder.environment(name, value);
-        }
-        let envoy = builder.start(&stack).await.context("Envoy with the filter did not start")?;
-        Ok(Self { envoy, collector, model, keys, stack })
+        let (site, collector) = Site::prepare(&stack, document, keys.environment(), None).await?;
+        let bootstrap = site.bootstrap(document, &collector)?;
+        let envoy = site.start(&stack, bootstrap, keys.environment()).await?;
+        Ok(Self { envoy, collector, site, keys, stack })
     }
 
     /// Stops Envoy, so that every chain gets its end, and then the collector; gives what is left on disk.
     pub async fn stop(mut self) -> anyhow::Result<(Collector, Stack)> {
-        self.envoy.process().stop(STOP_BOUND).await?;
+        self.envoy.stop(STOP_BOUND).await?;
         self.collector.stop().await?;
         Ok((self.collector, self.stack))
     }

@@ -4,11 +4,13 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use crate::composed::{Composed, GATE, PORT, STATUS_PORT};
 use crate::stack::{Process, Stack};
 use crate::{artifacts, client};
 
@@ -36,6 +38,7 @@ pub struct Envoy {
     address: SocketAddr,
     builder: EnvoyBuilder,
     folder: PathBuf,
+    composed: Option<Arc<Composed>>,
 }
 
 // === impl EnvoyBuilder ===
@@ -152,7 +155,8 @@ impl EnvoyBuilder {
         let folder = unused_folder(stack.folder())?;
         let process = self.launch(stack, &folder, false)?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut envoy = Envoy { process, admin: nowhere, address: nowhere, builder: self, folder };
+        let mut envoy =
+            Envoy { process, admin: nowhere, address: nowhere, builder: self, folder, composed: None };
         envoy.wait_until_ready().await?;
         Ok(envoy)
     }
@@ -207,6 +211,26 @@ impl EnvoyBuilder {
 // === impl Envoy ===
 
 impl Envoy {
+    /// The one in a container, once it is ready. Its process here is what follows its log, and its admin interface is
+    /// the little of it that is published.
+    pub(crate) async fn composed(composed: Arc<Composed>, stack: &Stack) -> anyhow::Result<Self> {
+        let process = stack.run("envoy", &composed.log_of(GATE))?;
+        let (address, admin) = (composed.address(GATE, PORT)?, composed.address(GATE, STATUS_PORT)?);
+        let folder = stack.folder().to_owned();
+        let builder = EnvoyBuilder::new();
+        let mut envoy = Self { process, admin, address, builder, folder, composed: Some(composed) };
+        envoy.wait_until_ready().await?;
+        Ok(envoy)
+    }
+
+    /// Asks it to end and waits, at most `bound`.
+    pub async fn stop(&mut self, bound: Duration) -> anyhow::Result<()> {
+        match &self.composed {
+            Some(composed) => composed.stop(GATE),
+            None => self.process.stop(bound).await.map(|_| ()),
+        }
+    }
+
     /// Where callers connect.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -332,6 +356,9 @@ impl Envoy {
     }
 
     async fn is_ready(&mut self) -> bool {
+        if self.composed.is_some() {
+            return client::get(self.admin, "/ready").await.is_ok_and(|answer| answer.status == 200);
+        }
         // The file is written in one go, but not atomically: an unreadable one is read again.
         let admin =
             fs::read_to_string(self.folder.join(ADMIN)).ok().and_then(|text| text.trim().parse().ok());

@@ -43,6 +43,8 @@
 //! | [`relay`] | what stands in front of it, counts, and is down, slow or mad |
 //! | [`scripted`] | an upstream that answers as it is told and keeps what it saw |
 //! | [`collector`] | the command's collector and its verdicts |
+//! | [`site`] | what stands around the gate of a play: processes of this run, or containers |
+//! | [`composed`] | the stack of `integration/compose.yaml`, where `MLGATE_COMPOSE` asks for it |
 //! | [`gate`] | all of it: Envoy with the filter in two workers, a collector, keys made for the run |
 //!
 //! Processes die with the test run, even when it is killed: they are started by one thread that lives as long as
@@ -59,6 +61,7 @@ pub mod artifacts;
 pub mod caller;
 pub mod client;
 pub mod collector;
+pub mod composed;
 pub mod demo;
 pub mod envoy;
 pub mod filter_file;
@@ -74,6 +77,7 @@ pub mod redis;
 pub mod relay;
 pub mod scenarios;
 pub mod scripted;
+pub mod site;
 pub mod stack;
 
 mod background;

@@ -108,10 +108,10 @@ impl ModelServer {
         Self::start_with(address, Record::default()).await
     }
 
-    /// Starts on a free loopback port with so much capacity and no more.
-    pub async fn start_limited(capacity: Capacity) -> anyhow::Result<Self> {
+    /// Starts on this address with so much capacity and no more.
+    pub async fn start_limited(address: SocketAddr, capacity: Capacity) -> anyhow::Result<Self> {
         let places = Some((Semaphore::new(capacity.at_once), capacity.each));
-        Self::start_with(SocketAddr::from(([127, 0, 0, 1], 0)), Record { places, ..Record::default() }).await
+        Self::start_with(address, Record { places, ..Record::default() }).await
     }
 
     async fn start_with(address: SocketAddr, record: Record) -> anyhow::Result<Self> {

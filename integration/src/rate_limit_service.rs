@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use limitador::counter::Counter;
 use prost::Message;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -108,12 +108,21 @@ struct ShouldRateLimit(Arc<State>);
 impl RateLimitService {
     /// Counts in memory. `limits` is the file that Limitador reads.
     pub async fn in_memory(limits: &str) -> anyhow::Result<Self> {
-        Self::start(Counters::in_memory(limits)?).await
+        Self::start(ANYWHERE, Counters::in_memory(limits)?).await
     }
 
     /// Counts in a Redis, which several services can share.
     pub async fn on_redis(limits: &str, redis: &Redis) -> anyhow::Result<Self> {
-        Self::start(Counters::on_redis(limits, redis).await?).await
+        Self::start(ANYWHERE, Counters::on_redis(limits, redis.address()).await?).await
+    }
+
+    /// Listens on this address and counts in the Redis of another one.
+    pub async fn start_on(
+        address: SocketAddr,
+        limits: &str,
+        redis: impl ToSocketAddrs,
+    ) -> anyhow::Result<Self> {
+        Self::start(address, Counters::on_redis(limits, redis).await?).await
     }
 
     /// Where it listens, also while it is dead.
@@ -169,9 +178,9 @@ impl RateLimitService {
         Ok(())
     }
 
-    async fn start(counters: Counters) -> anyhow::Result<Self> {
+    async fn start(address: SocketAddr, counters: Counters) -> anyhow::Result<Self> {
         let state = Arc::new(State { counters, script: Mutex::default() });
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("the service cannot listen")?;
+        let listener = TcpListener::bind(address).await.context("the service cannot listen")?;
         let address = listener.local_addr()?;
         let task = Some(serve(listener, Arc::clone(&state))?);
         Ok(Self { address, state, task })
@@ -305,6 +314,7 @@ impl Decoder for Raw {
     }
 }
 
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const METHOD: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
 /// `OK`.

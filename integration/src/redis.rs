@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -53,12 +53,6 @@ impl Redis {
         self.process.kill().map(|_| ())
     }
 
-    pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
-        let stream = TcpStream::connect(self.address).await.context("cannot connect to redis")?;
-        stream.set_nodelay(true)?;
-        Ok(Connection(Mutex::new(BufStream::new(stream))))
-    }
-
     async fn start_on(stack: &Stack, address: SocketAddr, attempt: u32) -> anyhow::Result<Self> {
         let mut command = Command::new(SERVER);
         command.args(["--bind", &address.ip().to_string(), "--port", &address.port().to_string()]);
@@ -72,6 +66,12 @@ impl Redis {
 // === impl Connection ===
 
 impl Connection {
+    pub(crate) async fn open(address: impl ToSocketAddrs) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await.context("cannot connect to redis")?;
+        stream.set_nodelay(true)?;
+        Ok(Self(Mutex::new(BufStream::new(stream))))
+    }
+
     /// Sends one command and reads its answer, an array of integers.
     pub(crate) async fn numbers(&self, command: &[String]) -> anyhow::Result<Vec<i64>> {
         let mut stream = self.0.lock().await;

@@ -72,7 +72,11 @@ async fn tell() -> anyhow::Result<bool> {
     let start = Instant::now();
     let demo = Demo::start("demo").await?;
     println!("sending the calls of the story to Envoy on {} …", demo.envoy.address());
-    let sections = play::play(&demo, story::parts(&demo.keys)?).await?;
+    let mut parts = story::parts(&demo.keys)?;
+    if demo.site.containers().is_some() {
+        parts.push(story::shared(&demo.keys)?);
+    }
+    let sections = play::play(&demo, parts).await?;
     demo.envoy.check_unharmed().await?;
     println!("\n{}", table::render(&sections, is_coloured()));
     if let Expected::Burst { sent, served } = STOLEN {
@@ -82,6 +86,9 @@ async fn tell() -> anyhow::Result<bool> {
             dollars(served),
             dollars(sent)
         );
+    }
+    if let Some(containers) = demo.site.containers() {
+        println!("Counters in Redis: {}", containers.inside("redis", &["redis-cli", "dbsize"])?.trim());
     }
     let rows: Vec<_> = sections.iter().flat_map(|section| &section.rows).collect();
     let wrong = rows.iter().filter(|row| row.wrong.is_some()).count();

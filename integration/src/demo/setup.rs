@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
@@ -38,6 +38,11 @@ impl Keys {
     /// The document that knows them.
     pub fn document(&self) -> &Value {
         &self.0.document
+    }
+
+    /// The same, to be changed: what is written there has no key yet.
+    pub fn document_mut(&mut self) -> &mut Value {
+        &mut self.0.document
     }
 
     /// The VM's variables.
@@ -86,27 +91,60 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// The documented bootstrap around `document`.
+/// Host and port.
+pub type Place = (String, u16);
+
+/// Where the parts of a bootstrap are.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The built filter, as Envoy finds it.
+    pub filter: PathBuf,
+    /// Where the admin interface listens.
+    pub admin: Place,
+    /// Where callers connect.
+    pub listener: Place,
+    /// The upstream.
+    pub model: Place,
+    /// Where audit events go.
+    pub collector: Place,
+}
+
+/// The documented bootstrap around `document`, for an Envoy on this host; its ports are any free ones.
 pub fn bootstrap(
     document: &Value,
     filter: &Path,
     model: SocketAddr,
     collector: SocketAddr,
 ) -> anyhow::Result<Value> {
+    let place = |at: SocketAddr| (at.ip().to_string(), at.port());
+    let anywhere = place(SocketAddr::from(([127, 0, 0, 1], 0)));
+    bootstrap_at(
+        document,
+        Places {
+            filter: filter.to_owned(),
+            admin: anywhere.clone(),
+            listener: anywhere,
+            model: place(model),
+            collector: place(collector),
+        },
+    )
+}
+
+/// The documented bootstrap around `document`.
+pub fn bootstrap_at(document: &Value, places: Places) -> anyhow::Result<Value> {
     let mut bootstrap = yaml(&artifacts::root().join(BOOTSTRAP))?;
-    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    set(&mut bootstrap, "/admin/address", address(anywhere))?;
-    set(&mut bootstrap, "/static_resources/listeners/0/address", address(anywhere))?;
+    set(&mut bootstrap, "/admin/address", address(places.admin))?;
+    set(&mut bootstrap, "/static_resources/listeners/0/address", address(places.listener))?;
     let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
     let plugin = format!("{manager}/http_filters/0/typed_config/config");
     set(&mut bootstrap, &format!("{plugin}/configuration/value"), document.clone())?;
-    set(&mut bootstrap, &format!("{plugin}/vm_config/code/local/filename"), json!(filter))?;
+    set(&mut bootstrap, &format!("{plugin}/vm_config/code/local/filename"), json!(places.filter))?;
     set(
         &mut bootstrap,
         &format!("{plugin}/vm_config/environment_variables/host_env_keys"),
         json!(variables(document)),
     )?;
-    for (index, to) in [model, collector].into_iter().enumerate() {
+    for (index, to) in [places.model, places.collector].into_iter().enumerate() {
         let endpoint = format!(
             "/static_resources/clusters/{index}/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address"
         );
@@ -146,6 +184,6 @@ pub(crate) fn set(holder: &mut Value, pointer: &str, value: Value) -> anyhow::Re
     Ok(())
 }
 
-fn address(at: SocketAddr) -> Value {
-    json!({"socket_address": {"address": at.ip().to_string(), "port_value": at.port()}})
+pub(crate) fn address((host, port): Place) -> Value {
+    json!({"socket_address": {"address": host, "port_value": port}})
 }

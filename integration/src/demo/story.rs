@@ -106,6 +106,16 @@ pub fn parts(keys: &Keys) -> anyhow::Result<Vec<Part>> {
     ])
 }
 
+/// A limit that all Envoys share, for a gate that asks a rate limit service (`crate::composed`).
+pub fn shared(keys: &Keys) -> anyhow::Result<Part> {
+    // One call of the same team has been served before.
+    let left = crate::composed::FLEET.saturating_sub(1);
+    let request = predict("/v1/models/fraud_detector_v2:predict").header(KEY, keys.of("batch_scoring")?);
+    let burst = Expected::Burst { sent: left.saturating_add(3), served: left };
+    let call = Call::new("batch_scoring, team risk", "POST …/fraud_detector_v2:predict", request)?;
+    Ok(Part { title: "How much, over all Envoys?", calls: vec![call.expecting(burst)] })
+}
+
 fn who(keys: &Keys) -> anyhow::Result<Vec<Call>> {
     let user_1 = keys.of("user_1")?;
     let typo = keys.instead("typo", "user_1")?;

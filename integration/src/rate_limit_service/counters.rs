@@ -13,8 +13,9 @@ use limitador::RateLimiter;
 use limitador::counter::Counter;
 use limitador::limit::{Context, Limit, Namespace};
 use mlgate::config::tree::Tree;
+use tokio::net::ToSocketAddrs;
 
-use crate::redis::{self, Redis};
+use crate::redis;
 
 /// All limits, and where they are counted.
 pub(super) struct Counters {
@@ -42,8 +43,8 @@ impl Counters {
         Ok(Self { limiter, redis: None })
     }
 
-    pub(super) async fn on_redis(limits: &str, redis: &Redis) -> anyhow::Result<Self> {
-        Ok(Self { redis: Some(redis.connect().await?), ..Self::in_memory(limits)? })
+    pub(super) async fn on_redis(limits: &str, redis: impl ToSocketAddrs) -> anyhow::Result<Self> {
+        Ok(Self { redis: Some(redis::Connection::open(redis).await?), ..Self::in_memory(limits)? })
     }
 
     /// Counts `hits` where every limit that the descriptors meet allows it, and nothing otherwise.

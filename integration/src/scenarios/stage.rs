@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 use crate::analysis::{Analysis, analyze, text};
 use crate::client::{self, ANSWER_BOUND};
 use crate::collector::Collector;
-use crate::demo::WORKERS;
-use crate::demo::setup::{self, Keys};
+use crate::demo::setup::Keys;
 use crate::demo::story::{KEY, PREDICTION, predict};
 use crate::history::{self, History};
 use crate::model_server::Capacity;
 use crate::scenarios::report::Report;
 use crate::scenarios::traffic::{self, Outcomes, Pace};
-use crate::{Envoy, EnvoyBuilder, ModelServer, Stack, artifacts, filter_file};
+use crate::site::Site;
+use crate::{Envoy, Stack, filter_file};
 
 /// Everything that runs; it ends with this value.
 #[derive(Debug)]
@@ -31,12 +31,11 @@ pub struct Stage {
     pub envoy: Envoy,
     /// Where audit events go.
     pub collector: Collector,
-    /// The upstream.
-    pub model: ModelServer,
+    /// What stands around the gate.
+    pub site: Site,
     stack: Stack,
     keys: Keys,
     document: Value,
-    filter: PathBuf,
     month: PathBuf,
 }
 
@@ -85,32 +84,23 @@ const POLL: Duration = Duration::from_millis(10);
 // === impl Stage ===
 
 impl Stage {
-    /// Starts everything on free loopback ports.
+    /// Starts everything.
     pub async fn start(name: &str, capacity: Option<Capacity>) -> anyhow::Result<Self> {
         let stack = Stack::create(name)?;
         let keys = Keys::make(DOCUMENT, json!({}))?;
         let document = keys.document().clone();
-        let collector = Collector::start(&stack, &document, keys.environment()).await?;
-        let model = match capacity {
-            Some(capacity) => ModelServer::start_limited(capacity).await?,
-            None => ModelServer::start().await?,
-        };
-        let filter = artifacts::filter_wasm()?;
-        let mut bootstrap = setup::bootstrap(&document, &filter, model.address(), collector.address())?;
+        let (site, collector) = Site::prepare(&stack, &document, keys.environment(), capacity).await?;
+        let mut bootstrap = site.bootstrap(&document, &collector)?;
         add_ungated_host(&mut bootstrap)?;
         filter_file::take_out(&stack, &mut bootstrap)?;
-        let mut builder = EnvoyBuilder::new().concurrency(WORKERS).whole(bootstrap);
-        for (name, value) in keys.environment() {
-            builder = builder.environment(name, value);
-        }
-        let envoy = builder.start(&stack).await.context("Envoy with the filter did not start")?;
+        let envoy = site.start(&stack, bootstrap, keys.environment()).await?;
         // A watched filter that was refused does not keep Envoy from starting.
         let nobody = client::post(envoy.address(), "/predict", "", "").await?;
         if nobody.status != 401 {
             bail!("no gate answers: {}\n{}", nobody.status, envoy.log()?);
         }
         let month = write_month(&stack)?;
-        Ok(Self { envoy, collector, model, stack, keys, document, filter, month })
+        Ok(Self { envoy, collector, site, stack, keys, document, month })
     }
 
     /// Sends calls of a consumer.
@@ -208,7 +198,7 @@ impl Stage {
         let told = format!("`{OTHER}`, after all this: 200");
         report.step(None, told, others.served() == 1, "another caller is served");
         self.envoy.check_unharmed().await?;
-        self.envoy.process().stop(STOP_BOUND).await?;
+        self.envoy.stop(STOP_BOUND).await?;
         self.collector.stop().await?;
         let verdict = self.collector.verify()?;
         let told = "`mlgate audit verify`: the log of this is intact".to_owned();
@@ -221,8 +211,7 @@ impl Stage {
         let fields = self.document.as_object_mut().context("no document")?;
         fields.insert("revision".into(), json!({"id": "scenarios-2", "change": "INC-1"}));
         fields.insert("authentication".into(), json!({"revocation": {word: suggested}}));
-        let (model, collector) = (self.model.address(), self.collector.address());
-        let bootstrap = setup::bootstrap(&self.document, &self.filter, model, collector)?;
+        let bootstrap = self.site.bootstrap(&self.document, &self.collector)?;
         if !filter_file::update(&self.envoy, &self.stack, &bootstrap).await? {
             bail!("the push was refused\n{}", self.envoy.log()?);
         }

@@ -31,7 +31,7 @@ pub async fn play() -> anyhow::Result<Report> {
     let mut bare = stage.send(VICTIM, Gate::Without, BEFORE).await?.served();
     bare = bare.saturating_add(stage.send(VICTIM, Gate::Without, AFTER).await?.served());
     let unseen = stage.logged(VICTIM, 0).await?;
-    stage.model.clear();
+    stage.site.forget_served(&stage.envoy).await?;
 
     let began = Instant::now();
     let gated = stage.send(VICTIM, Gate::With, BEFORE).await?;
@@ -58,7 +58,7 @@ pub async fn play() -> anyhow::Result<Report> {
     let after = stage.answer_to(&mut report, &suspect, AFTER, began).await?;
 
     let (sent, all) = (BEFORE.calls(), BEFORE.calls().saturating_add(AFTER.calls()));
-    let served = stage.model.count();
+    let served = stage.site.served(&stage.envoy).await?;
     report.figure(
         "calls sent",
         (all, all),
