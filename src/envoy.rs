@@ -1,10 +1,12 @@
 //! The proxy around the gate: an Envoy document and a configuration become findings ([`review`]), and a configuration
-//! becomes an Envoy document ([`render`]).
+//! becomes an Envoy document ([`render`]) or objects of Kubernetes around it ([`manifests`]).
 //!
 //! The filter cannot see most of what would make it useless: a route that switches it off, a policy that lets requests pass
 //! after a fault, a path that is rewritten behind it. This module looks where the filter cannot. Part of the command alone.
 
 pub mod clusters;
+pub mod manifests;
+mod node;
 mod parts;
 mod place;
 pub mod render;

@@ -7,8 +7,9 @@ use std::str::FromStr;
 use crate::config::document::Document;
 use crate::config::faults::Faults;
 use crate::config::findings;
-use crate::config::tree::{Kind, Member, Node, Tree};
+use crate::config::tree::{Node, Tree};
 use crate::envoy::clusters::{NamedCluster, Protocol, Trust, named};
+use crate::envoy::node::{list, object, set, text, truth, whole};
 use crate::envoy::yaml;
 use crate::identity::spec::{PeerValidation, SourceTrust};
 use crate::resource::spec::PeekSpec;
@@ -58,10 +59,10 @@ pub struct InvalidAddress;
 
 /// Our own bootstrap, in which every setting says why it is there.
 const BOOTSTRAP: &str = include_str!("../../envoy/envoy.yaml");
-const LISTENER: &str = "/static_resources/listeners/0";
+pub(super) const LISTENER: &str = "/static_resources/listeners/0";
 const CHAIN: &str = "/static_resources/listeners/0/filter_chains/0";
-const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
-const PLUGIN: &str =
+pub(super) const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+pub(super) const PLUGIN: &str =
     "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config";
 /// What Envoy's windows cannot be larger than, in bytes (RFC 9113 §6.9.1).
 const MAX_WINDOW: u64 = (1 << 31) - 1;
@@ -71,14 +72,26 @@ const MAX_WINDOW: u64 = (1 << 31) - 1;
 /// # Errors
 /// Where our own bootstrap has another shape than this module expects, which a test would have found.
 pub fn bootstrap(document: &Document, configuration: &Tree, settings: &Settings) -> Result<String, Faults> {
+    Ok(yaml::write(&whole_bootstrap(document, configuration, settings)?))
+}
+
+/// The same before it is written.
+pub(super) fn whole_bootstrap(
+    document: &Document,
+    configuration: &Tree,
+    settings: &Settings,
+) -> Result<Node, Faults> {
     let tree = Tree::of_proxy(BOOTSTRAP.as_bytes(), crate::config::Format::Yaml)?;
     let mut root = tree.root().clone();
-    fill(&mut root, document, configuration, settings).ok_or_else(|| {
-        let mut faults = Faults::default();
-        faults.at("", "the built-in bootstrap has another shape", "report this as an error of mlgate");
-        faults
-    })?;
-    Ok(yaml::write(&root))
+    fill(&mut root, document, configuration, settings).ok_or_else(other_shape)?;
+    Ok(root)
+}
+
+/// Our own bootstrap lacks a place that this module knows.
+pub(super) fn other_shape() -> Faults {
+    let mut faults = Faults::default();
+    faults.at("", "the built-in bootstrap has another shape", "report this as an error of mlgate");
+    faults
 }
 
 fn fill(root: &mut Node, document: &Document, configuration: &Tree, settings: &Settings) -> Option<()> {
@@ -94,14 +107,11 @@ fn fill(root: &mut Node, document: &Document, configuration: &Tree, settings: &S
 
     set(root, &format!("{PLUGIN}/configuration"), "value", configuration.root().clone())?;
     if document.resources.body.peek == PeekSpec::Hold {
-        set(root, PLUGIN, "allow_on_headers_stop_iteration", Node { line: 0, kind: Kind::Bool(true) })?;
+        set(root, PLUGIN, "allow_on_headers_stop_iteration", truth(true))?;
     }
     set(root, &format!("{PLUGIN}/vm_config"), "vm_id", text(&format!("mlgate-{}", document.name)))?;
     set(root, &format!("{PLUGIN}/vm_config/code/local"), "filename", text(&settings.filter))?;
-    let mut variables: Vec<&str> = findings::variables(document).into_iter().map(|(_, name)| name).collect();
-    let mut seen = BTreeSet::new();
-    variables.retain(|name| seen.insert(*name));
-    let keys = list(variables.into_iter().map(text));
+    let keys = list(variables(document).into_iter().map(text));
     set(root, &format!("{PLUGIN}/vm_config/environment_variables"), "host_env_keys", keys)?;
 
     let wanted = named(document);
@@ -112,6 +122,14 @@ fn fill(root: &mut Node, document: &Document, configuration: &Tree, settings: &S
     let others = wanted.iter().filter(|cluster| seen.insert(cluster.name)).map(|one| service(one, settings));
     let clusters = list([cluster(upstream, &settings.upstream, Vec::new())].into_iter().chain(others));
     set(root, "/static_resources", "clusters", clusters)
+}
+
+/// Variables that the VM needs, each once.
+pub(super) fn variables(document: &Document) -> Vec<&str> {
+    let mut variables: Vec<&str> = findings::variables(document).into_iter().map(|(_, name)| name).collect();
+    let mut seen = BTreeSet::new();
+    variables.retain(|name| seen.insert(*name));
+    variables
 }
 
 /// A body that is held must fit into what Envoy holds.
@@ -128,7 +146,6 @@ fn held(root: &mut Node, bytes: u64) -> Option<()> {
 }
 
 fn listener_tls(files: &TlsFiles, validation: PeerValidation) -> Node {
-    let yes = || Node { line: 0, kind: Kind::Bool(true) };
     let certificate = object([
         ("certificate_chain", filename(&files.certificate)),
         ("private_key", filename(&files.private_key)),
@@ -142,7 +159,7 @@ fn listener_tls(files: &TlsFiles, validation: PeerValidation) -> Node {
         }
         PeerValidation::Listener => vec!["require_client_certificate"],
     };
-    let demands = demands.into_iter().map(|name| (name, yes()));
+    let demands = demands.into_iter().map(|name| (name, truth(true)));
     tls("DownstreamTlsContext", demands.chain([("common_tls_context", common)]).collect())
 }
 
@@ -157,11 +174,7 @@ fn service(wanted: &NamedCluster<'_>, settings: &Settings) -> Node {
     const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     let given =
         settings.clusters.iter().find(|(name, _)| name == wanted.name).map(|(_, address)| address.clone());
-    let port = match wanted.protocol {
-        Protocol::Grpc => 8081,
-        Protocol::Http => 4480,
-    };
-    let address = given.unwrap_or_else(|| Address { host: "127.0.0.1".to_owned(), port });
+    let address = given.unwrap_or_else(|| Address::new("127.0.0.1", usual_port(wanted)));
     let mut more = Vec::new();
     if wanted.protocol == Protocol::Grpc {
         let kind = text(&format!("type.googleapis.com/{OPTIONS}"));
@@ -182,6 +195,15 @@ fn service(wanted: &NamedCluster<'_>, settings: &Settings) -> Node {
     cluster(wanted.name, &address, more)
 }
 
+/// Where such a service usually listens.
+pub(super) const fn usual_port(wanted: &NamedCluster<'_>) -> u16 {
+    match (wanted.protocol, wanted.trust) {
+        (Protocol::Grpc, _) => 8081,
+        (Protocol::Http, Trust::Service) => 4480,
+        (Protocol::Http, Trust::Access) => 443,
+    }
+}
+
 fn cluster(name: &str, address: &Address, more: Vec<(&str, Node)>) -> Node {
     let endpoint = object([("endpoint", object([("address", socket(address))]))]);
     let endpoints = list([object([("lb_endpoints", list([endpoint]))])]);
@@ -199,46 +221,14 @@ fn filename(path: &str) -> Node {
     object([("filename", text(path))])
 }
 
-// === nodes ===
-
-fn text(text: &str) -> Node {
-    Node { line: 0, kind: Kind::Text(text.to_owned()) }
-}
-
-const fn whole(number: i64) -> Node {
-    Node { line: 0, kind: Kind::Integer(number) }
-}
-
-fn list(items: impl IntoIterator<Item = Node>) -> Node {
-    Node { line: 0, kind: Kind::List(items.into_iter().collect()) }
-}
-
-fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Node)>) -> Node {
-    let member = |(name, node): (&str, Node)| Member { name: name.to_owned(), node };
-    Node { line: 0, kind: Kind::Object(fields.into_iter().map(member).collect()) }
-}
-
-/// Writes a field of the object at `pointer`; `None` where there is no object.
-fn set(root: &mut Node, pointer: &str, name: &str, value: Node) -> Option<()> {
-    let mut node = root;
-    for part in pointer.split('/').skip(1) {
-        node = match &mut node.kind {
-            Kind::List(items) => items.get_mut(part.parse::<usize>().ok()?)?,
-            Kind::Object(members) => {
-                members.iter_mut().find(|member| member.name == part).map(|m| &mut m.node)?
-            }
-            _ => return None,
-        };
-    }
-    let Kind::Object(members) = &mut node.kind else { return None };
-    match members.iter_mut().find(|member| member.name == name) {
-        Some(member) => member.node = value,
-        None => members.push(Member { name: name.to_owned(), node: value }),
-    }
-    Some(())
-}
-
 // === impl Address ===
+
+impl Address {
+    /// A host, without brackets around IPv6, and a port.
+    pub fn new(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port }
+    }
+}
 
 impl FromStr for Address {
     type Err = InvalidAddress;

@@ -57,6 +57,14 @@ fn after(node: &Node, depth: usize, text: &mut String) {
             text.push('\n');
             block(node, depth.saturating_add(1), text);
         }
+        Kind::Text(lines) if is_literal(lines) => {
+            text.push_str(" |\n");
+            for line in lines.lines() {
+                indent(depth.saturating_add(1), text);
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
         _ => {
             text.push(' ');
             text.push_str(&inline(node));
@@ -81,15 +89,24 @@ fn inline(node: &Node) -> String {
     }
 }
 
-/// Plain where no reader could take it for anything but a text: Envoy's takes `on` and `y` for truth values.
+/// Several lines that can stand as they are: each is whole and visible, and the first says how far all are indented.
+fn is_literal(text: &str) -> bool {
+    let shown = |line: &str| !line.is_empty() && !line.contains(|c: char| c.is_control() || c == '\u{feff}');
+    text.ends_with('\n')
+        && text.lines().count() > 1
+        && !text.starts_with(char::is_whitespace)
+        && text.lines().all(shown)
+        && !text.contains(['\u{2028}', '\u{2029}', '\u{85}'])
+}
+
+/// What some reader takes for something else than a text: Envoy's and Kubernetes' are of YAML 1.1.
+const WORDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+
+/// Plain where no reader could take it for anything but a text.
 fn scalar(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-');
-    let word = ["true", "false", "null"].iter().any(|word| text.eq_ignore_ascii_case(word));
-    if text.len() > 3
-        && text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(plain)
-        && !word
-    {
+    let word = WORDS.iter().any(|word| text.eq_ignore_ascii_case(word));
+    if text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(plain) && !word {
         return text.to_owned();
     }
     let mut quoted = String::from("\"");
@@ -113,10 +130,12 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let json = r#"{"a": [], "b": {}, "on": "off", "y": "n", "t": "true", "n": "null", "1": "1e3", "@type": "x: #y",
-            "list": [1, 0.25, -3, true, null, "", " ", "-", "plain-text", [["deep"]], [], {}, {"z": [{"q": "\"\\\u0007\u2028é"}], "a": 1}]}"#;
+            "list": [1, 0.25, -3, true, null, "", " ", "-", "plain-text", [["deep"]], [], {}, {"z": [{"q": "\"\\\u0007\u2028é"}], "a": 1}],
+            "lines": "a: 1\n  - b # c\n", "more": ["x\ny\n", "x\n\ny\n", " x\ny\n", "x\ny", "\n", "x\u0007\ny\n"]}"#;
         let tree = Tree::from_json(json.as_bytes()).unwrap();
         let text = write(tree.root());
         assert_eq!(Tree::from_yaml(text.as_bytes()).unwrap().to_json(), tree.to_json(), "{text}");
         assert!(text.contains("\"y\": \"n\"\n") && text.contains("  - plain-text\n"), "{text}");
+        assert!(text.contains("lines: |\n  a: 1\n    - b # c\n"), "{text}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::config::document::Document;
 use crate::config::tree::Node;
-use crate::envoy::render::{list, object, text};
+use crate::envoy::node::{list, object, text};
 
 /// A virtual host without a name in the configuration, and the route that takes what no other takes.
 const HOST: &str = "models";

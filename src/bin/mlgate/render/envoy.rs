@@ -1,12 +1,11 @@
 //! `mlgate render envoy`: a bootstrap around a configuration.
 
 use clap::Args;
-use mlgate::config;
+use mlgate::config::tree::Tree;
 use mlgate::envoy::render::{Address, Settings, TlsFiles, bootstrap};
 
-use super::{Source, made_by};
-use crate::environment::Environment;
-use crate::{Exit, Format, Stop, format_of, print, print_json, read_file};
+use super::{Loaded, Source, cluster, made_by};
+use crate::{Exit, Format, Stop, print, print_json};
 
 /// Print an Envoy bootstrap for a configuration, in which `mlgate check --envoy` finds nothing
 ///
@@ -56,12 +55,7 @@ const HELP: &str = help!(
 /// Renders.
 pub(super) fn run(command: &EnvoyCommand, format: Format) -> Result<Exit, Stop> {
     let place = command.source.place();
-    let bytes = read_file(&command.source.config)?;
-    let source_format = format_of(&command.source.config);
-    let stand_in = |name: &str| Environment::Process.value_or_stand_in(name);
-    config::load(&bytes, source_format, &stand_in).map_err(|faults| Stop::refused(&place, &faults))?;
-    let (document, tree) =
-        config::read(&bytes, source_format).map_err(|faults| Stop::refused(&place, &faults))?;
+    let Loaded { document, tree } = command.source.load()?;
     let settings = Settings {
         listen: command.listen.clone(),
         admin: command.admin.clone(),
@@ -79,15 +73,10 @@ pub(super) fn run(command: &EnvoyCommand, format: Format) -> Result<Exit, Stop> 
     match format {
         Format::Human => print(&format!("{}{yaml}", made_by("envoy")))?,
         Format::Json => {
-            let tree = config::tree::Tree::of_proxy(yaml.as_bytes(), config::Format::Yaml)
+            let tree = Tree::of_proxy(yaml.as_bytes(), mlgate::config::Format::Yaml)
                 .map_err(|faults| Stop::refused(&place, &faults))?;
             print_json(&tree.to_json())?;
         }
     }
     Ok(Exit::Fine)
-}
-
-fn cluster(text: &str) -> Result<(String, Address), String> {
-    let (name, address) = text.split_once('=').ok_or("not `NAME=HOST:PORT`")?;
-    Ok((name.to_owned(), address.parse().map_err(|_| "not `NAME=HOST:PORT`")?))
 }
