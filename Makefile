@@ -31,6 +31,7 @@ unit: toolchain ## unit tests, properties, the golden table on the core, the com
 e2e: toolchain ## the built filter in the real Envoy
 	@$(STEP) "the real Envoy" ./integration/install-envoy.sh 1.40.0
 	@$(STEP) "a Redis, where it can be had" ./integration/install-redis.sh
+	@$(STEP) "a Prometheus, where it can be had" sh -c './integration/install-prometheus.sh >/dev/null'
 	@$(STEP) "an OpenID provider, where it can be had" sh -c './integration/install-openid-provider.sh >/dev/null || echo "its tests will be left out"'
 	@$(STEP) "end to end" cargo test --locked --quiet -p mlgate-integration
 

@@ -41,6 +41,7 @@
 //! | [`redis`] | a real Redis |
 //! | [`openid_provider`] | a real OpenID provider: discovery, keys that rotate, tokens, introspection |
 //! | [`relay`] | what stands in front of it, counts, and is down, slow or mad |
+//! | [`prometheus`] | a real Prometheus, and its tool |
 //! | [`scripted`] | an upstream that answers as it is told and keeps what it saw |
 //! | [`collector`] | the command's collector and its verdicts |
 //! | [`site`] | what stands around the gate of a play: processes of this run, or containers |
@@ -71,6 +72,7 @@ pub mod gate;
 pub mod history;
 pub mod model_server;
 pub mod openid_provider;
+pub mod prometheus;
 pub mod rate_limit_service;
 pub mod recorder;
 pub mod redis;
@@ -86,6 +88,7 @@ pub use client::Answer;
 pub use envoy::{Cluster, Envoy, EnvoyBuilder, Plugin, Route, VirtualHost};
 pub use model_server::ModelServer;
 pub use openid_provider::OpenIdProvider;
+pub use prometheus::Prometheus;
 pub use rate_limit_service::RateLimitService;
 pub use recorder::Recorder;
 pub use redis::Redis;
