@@ -11,7 +11,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: toolchain ## dist/mlgate.wasm and dist/mlgate, with the filter's size and number of crates
-	@$(STEP) "the filter" cargo rustc --locked --quiet --lib --crate-type cdylib --profile wasm --target $(WASM_TARGET) --no-default-features -p mlgate
+	@$(STEP) "the filter" ./integration/build-filter.sh
 	@$(STEP) "the command" cargo build --locked --quiet --release --features cli --bin mlgate
 	@mkdir -p dist
 	@cp target/$(WASM_TARGET)/wasm/mlgate.wasm target/release/mlgate dist/
@@ -78,8 +78,20 @@ compose: images ## story, scenarios and golden table against docker compose (int
 	@$(STEP) "the harness" cargo build --locked --quiet -p mlgate-integration --bins
 	@./integration/compose.sh
 
+reproducible: build ## the filter again, clean, in another folder and for another user: the same SHA-256
+	@$(STEP) "the filter once more" ./integration/reproducible.sh
+
+sbom: build ## dist/*.cdx.json (CycloneDX) and dist/SHA256SUMS
+	@python3 integration/sbom.py
+	@cd dist && sha256sum mlgate.wasm mlgate *.cdx.json > SHA256SUMS && cat SHA256SUMS
+
+deny: ## licences, sources and banned crates of every dependency (cargo-deny)
+	@command -v cargo-deny >/dev/null || test -x build/cargo-deny/bin/cargo-deny || \
+		$(STEP) "cargo-deny" cargo install --quiet --locked --root build/cargo-deny cargo-deny --version 0.20.2
+	@PATH="$$PATH:$$PWD/build/cargo-deny/bin" cargo deny --workspace --all-features --config .deny.toml check bans licenses sources
+
 toolchain:
 	@for target in $(WASM_TARGET) $(WASM_CORE); do \
 		rustup target list --installed | grep -q "^$$target\$$" || rustup target add $$target; done
 
-.PHONY: bench bench-core help build check compose images unit e2e test test-wasm demo peers run scenarios toolchain
+.PHONY: bench bench-core build check compose demo deny e2e help images peers reproducible run sbom scenarios test test-wasm toolchain unit

@@ -54,9 +54,7 @@ pub fn filter_wasm() -> anyhow::Result<PathBuf> {
         if let Some(path) = std::env::var_os("MLGATE_WASM") {
             return Ok(PathBuf::from(path));
         }
-        let arguments =
-            ["--profile", "wasm", "--target", "wasm32-wasip1", "--no-default-features", "-p", "mlgate"];
-        build(&["rustc", "--lib", "--crate-type", "cdylib"], &arguments, root())?;
+        finish(&mut Command::new(root().join("integration/build-filter.sh")))?;
         install("wasm32-wasip1/wasm/mlgate.wasm", "mlgate.wasm")
     })
 }
@@ -111,18 +109,17 @@ fn target() -> PathBuf {
 }
 
 fn build(what: &[&str], how: &[&str], folder: &Path) -> anyhow::Result<()> {
-    let _turn = lock("cargo")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(what)
-        .args(["--locked", "--quiet"])
-        .args(how)
-        .env("CARGO_TARGET_DIR", target())
-        .current_dir(folder)
-        .output()
-        .context("cannot run cargo")?;
+    finish(Command::new(cargo).args(what).args(["--locked", "--quiet"]).args(how).current_dir(folder))
+}
+
+/// Runs what builds something.
+fn finish(command: &mut Command) -> anyhow::Result<()> {
+    let _turn = lock("cargo")?;
+    let output = command.env("CARGO_TARGET_DIR", target()).output();
+    let output = output.with_context(|| format!("cannot run {command:?}"))?;
     if !output.status.success() {
-        bail!("cargo {} failed:\n{}", what.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        bail!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }
