@@ -18,6 +18,7 @@ use crate::identity::secret::Secret;
 pub use algorithm::Algorithm;
 
 mod algorithm;
+mod point;
 
 #[cfg(test)]
 mod tests;
@@ -386,7 +387,10 @@ fn ec(jwk: &Map<String, Json>, curve: Curve, length: usize) -> Result<Material, 
             return Err(InvalidJwk::Member(name));
         }
     }
-    // Whether the point is on the curve is checked with each signature, by the host and by software alike.
+    // Whoever checks a signature would find that too; but until then it would stand where a good key may.
+    if !point::is_on(curve, &x, &y) {
+        return Err(InvalidJwk::Weak);
+    }
     Ok(Material::Public(Family::Ec(curve), PublicKey::ec(curve, &x, &y)))
 }
 

@@ -9,8 +9,11 @@ const N: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQ
     j8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
 const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
 const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
-/// As long as a coordinate, and on no curve: that is found with each signature.
-const P521: &str = "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk";
+/// RFC 7515 appendix A.4.
+const P521_X: &str =
+    "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk";
+const P521_Y: &str =
+    "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDly79ajL4Kkd0AZMaZmh9ubmf63e3kyMj2";
 const ED: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 
 fn rsa_key() -> Json {
@@ -42,7 +45,7 @@ fn a_key_serves_the_algorithms_of_its_kind() {
     assert_eq!(served(&with(&rsa_key(), "alg", &json!("RS384"))), ["RS384"]);
     assert_eq!(served(&ec_key()), ["ES256"]);
     assert_eq!(served(&ed_key()), ["EdDSA"]);
-    let p521 = json!({ "kty": "EC", "crv": "P-521", "x": P521, "y": P521 });
+    let p521 = json!({ "kty": "EC", "crv": "P-521", "x": P521_X, "y": P521_Y });
     assert_eq!(served(&p521), ["ES512"]);
     assert_eq!(served(&with(&rsa_key(), "alg", &json!("PS256"))), ["PS256"]);
     let secret = Secret::new(*b"0123456789abcdef0123456789abcdef");
@@ -107,6 +110,7 @@ fn what_is_not_a_public_key_for_signatures_is_refused() {
         (with(&rsa_key(), "e", &json!("AQAAAAE")), Weak),
         (with(&ec_key(), "x", &json!("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVA")), Member("x")),
         (with(&ec_key(), "y", &json!(null)), Member("y")),
+        (with(&ec_key(), "y", &json!(X)), Weak),
         (with(&ed_key(), "x", &json!("AA")), Member("x")),
         // the neutral element, a point of order 8, and the neutral element spelt in another way
         (with(&ed_key(), "x", &json!("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")), Weak),
