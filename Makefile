@@ -50,8 +50,9 @@ test-wasm: toolchain ## the core on Wasm under Node: every answer the same as na
 demo: toolchain ## the article's story against the real Envoy, as a table; then the audit log is verified and analysed
 	@cargo run --locked --quiet -p mlgate-integration --bin mlgate-demo
 
-bench: toolchain ## what the gate costs in CPU time, beside Envoy without it and its own JWT filter
+bench: toolchain ## what the gate costs in CPU time, beside Envoy without it and its own JWT filter; one key among many
 	@cargo bench --locked --quiet -p mlgate-integration --bench gate
+	@cargo bench --locked --quiet -p mlgate-integration --bench key_lookup
 
 bench-core: toolchain ## what one decision costs beside Cedar, Rego and Casbin, natively and on Wasm, and its instructions
 	@cargo run --locked --quiet --release -p mlgate-peers --bin bench-core
