@@ -25,6 +25,7 @@ pub struct EnvoyBuilder {
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
     log_level: Option<String>,
+    plugin_log_level: Option<String>,
     edits: Vec<fn(&mut Value)>,
     updatable: bool,
     whole: Option<Value>,
@@ -112,7 +113,14 @@ impl EnvoyBuilder {
         self
     }
 
-    /// Envoy's log level (default `warning`, and `info` for the plugin's own lines).
+    /// The level of the plugin's own lines (default `info`).
+    #[must_use]
+    pub fn plugin_log_level(mut self, level: &str) -> Self {
+        self.plugin_log_level = Some(level.to_owned());
+        self
+    }
+
+    /// Envoy's log level (default `warning`).
     #[must_use]
     pub fn log_level(mut self, level: &str) -> Self {
         self.log_level = Some(level.to_owned());
@@ -197,7 +205,8 @@ impl EnvoyBuilder {
         // Without this, Envoys side by side would meet in one shared memory region.
         command.arg("--disable-hot-restart");
         command.arg("--log-level").arg(self.log_level.as_deref().unwrap_or("warning"));
-        command.args(["--component-log-level", "wasm:info", "--drain-time-s", "1"]);
+        let level = self.plugin_log_level.as_deref().unwrap_or("info");
+        command.arg("--component-log-level").arg(format!("wasm:{level}")).args(["--drain-time-s", "1"]);
         command.args(&self.arguments);
         if validate {
             command.args(["--mode", "validate"]);

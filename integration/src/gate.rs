@@ -49,11 +49,11 @@ impl Gate {
     pub async fn watched(name: &str, secrets: cases::Gate, upstream: SocketAddr) -> anyhow::Result<Self> {
         let upstream = Cluster::http1("model", upstream);
         let (stack, collector, builder) = Self::prepare(name, &secrets, upstream).await?;
-        let whole = builder.route(Route::prefix("/", "model")).bootstrap();
+        let builder = builder.route(Route::prefix("/", "model"));
+        let whole = builder.bootstrap();
         let mut bootstrap = whole.clone();
         filter_file::take_out(&stack, &mut bootstrap)?;
-        let envoy = EnvoyBuilder::new().concurrency(u32::try_from(WORKERS)?).whole(bootstrap);
-        let envoy = envoy.start(&stack).await?;
+        let envoy = builder.whole(bootstrap).start(&stack).await?;
         Ok(Self { stack, secrets, collector, envoy, watched: Some(whole) })
     }
 
@@ -69,10 +69,13 @@ impl Gate {
             .capabilities(&CAPABILITIES)
             .configuration(secrets.document.to_string())
             .stop_iteration(hold);
+        let mut builder = EnvoyBuilder::new();
+        // written into the bootstrap they would stand in /config_dump
         for (key, value) in &secrets.environment {
-            plugin = plugin.environment(key, value);
+            plugin = plugin.host_environment(key);
+            builder = builder.environment(key, value);
         }
-        let builder = EnvoyBuilder::new()
+        let builder = builder
             .concurrency(u32::try_from(WORKERS)?)
             .plugin(plugin)
             .cluster(upstream)

@@ -36,6 +36,7 @@
 //! | [`history`] | generated audit histories with labelled incidents |
 //! | [`client`] | HTTP/1 and HTTP/2 callers, hostile bytes and abrupt ends included |
 //! | [`caller`] | one request on a connection, byte by byte, from a chosen address |
+//! | [`leavers`] | callers that leave before their answer |
 //! | [`frames`] | HTTP/2 by hand: what no well-behaved client sends |
 //! | [`rate_limit_service`] | a rate limit service on `limitador` that also fails in every way there is |
 //! | [`redis`] | a real Redis |
@@ -70,6 +71,7 @@ pub mod frames;
 pub mod gate;
 #[path = "../../tests/support/history.rs"]
 pub mod history;
+pub mod leavers;
 pub mod model_server;
 pub mod openid_provider;
 pub mod prometheus;

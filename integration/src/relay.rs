@@ -202,19 +202,29 @@ async fn relay(
         Manner::Late(delay) => sleep(delay).await,
         Manner::Closed => return Ok(()),
         Manner::Bytes(bytes) => return finish(stream, &bytes).await,
-        Manner::Endless { head, piece } => {
-            stream.write_all(&head).await?;
-            loop {
-                stream.write_all(&piece).await?;
-                sleep(PAUSE).await;
-            }
-        }
+        Manner::Endless { head, piece } => return endless(stream, &head, &piece).await,
     }
     let mut upstream = TcpStream::connect(upstream.context("nothing behind")?).await?;
     upstream.write_all(&forwarded(&head)).await?;
     upstream.write_all(&body).await?;
     tokio::io::copy(&mut upstream, &mut stream).await?;
     Ok(())
+}
+
+async fn endless(mut stream: TcpStream, head: &[u8], piece: &[u8]) -> anyhow::Result<()> {
+    let (mut reader, mut writer) = stream.split();
+    let send = async {
+        writer.write_all(head).await?;
+        loop {
+            writer.write_all(piece).await?;
+            sleep(PAUSE).await;
+        }
+    };
+    let mut left = [0];
+    tokio::select! {
+        sent = send => sent,
+        _ = reader.read(&mut left) => Ok(()),
+    }
 }
 
 /// Sends it and waits until the other side has closed too: what it still sends would make the kernel take back what it

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use http::Request;
-use mlgate_integration::client::{self, Http2};
 use mlgate_integration::gate::Gate;
+use mlgate_integration::leavers::Leavers;
 use mlgate_integration::rate_limit_service::Answers;
-use tokio::task::JoinSet;
 
 use crate::scene::{self, Scene};
 
@@ -17,85 +15,9 @@ const AT_ONCE: usize = 10;
 
 /// The service thinks so long, and callers leave within twice that: about half of them before their answer.
 const THINKS: Duration = Duration::from_millis(30);
-const LONGEST_STAY_US: u64 = 60_000;
-
-/// Numbers that are the same in every run.
-const SEED: u64 = 0x6d6c_6761_7465;
+const LONGEST_STAY: Duration = Duration::from_millis(60);
 
 const SETTLE_BOUND: Duration = Duration::from_secs(10);
-
-struct Random(u64);
-
-// === impl Random ===
-
-impl Random {
-    fn seeded(lane: usize) -> Self {
-        Self(SEED ^ (lane as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % bound
-    }
-
-    fn stay(&mut self) -> Duration {
-        Duration::from_micros(self.below(LONGEST_STAY_US))
-    }
-}
-
-async fn over_http1(gate: &Gate) -> anyhow::Result<()> {
-    let mut lanes = JoinSet::new();
-    let address = gate.envoy.address();
-    let bytes = format!("GET /v1/m/m HTTP/1.1\r\nhost: a\r\nx-api-key: {}\r\n\r\n", gate.key("caller00"));
-    for lane in 0..AT_ONCE {
-        let bytes = bytes.clone();
-        lanes.spawn(async move {
-            let mut random = Random::seeded(lane);
-            for _ in 0..CALLERS / AT_ONCE {
-                let reset = random.below(2) == 0;
-                client::abandon(address, bytes.as_bytes(), random.stay(), reset).await?;
-            }
-            anyhow::Ok(())
-        });
-    }
-    join(lanes).await
-}
-
-/// Streams that are reset one by one, and whole connections that close with all of theirs.
-async fn over_http2(gate: &Gate) -> anyhow::Result<()> {
-    let mut random = Random::seeded(AT_ONCE);
-    for batch in 0..CALLERS / AT_ONCE {
-        let mut connection = Http2::connect(gate.envoy.address()).await?;
-        let mut streams = JoinSet::new();
-        for _ in 0..AT_ONCE {
-            let (head, _) = scene::request(gate, "caller00", "m")?.into_parts();
-            let call = connection.open(Request::from_parts(head, ()), true).await?;
-            let stay = random.stay();
-            streams.spawn(async move {
-                tokio::time::sleep(stay).await;
-                drop(call);
-                anyhow::Ok(())
-            });
-        }
-        if batch % 3 == 0 {
-            tokio::time::sleep(random.stay()).await;
-            drop(connection);
-            join(streams).await?;
-        } else {
-            join(streams).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn join(mut tasks: JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
-    while let Some(ended) = tasks.join_next().await {
-        ended??;
-    }
-    Ok(())
-}
 
 /// Nothing of the departed is left in Envoy, neither their requests nor what was asked for them.
 async fn settle(gate: &Gate) -> anyhow::Result<()> {
@@ -128,8 +50,11 @@ async fn callers_that_leave_while_the_service_is_asked_leave_nothing_behind() ->
     let scene = Scene::start("departures", &document, 1).await?;
     let gate = scene.gate();
     scene.service.answer(Answers::Late(THINKS));
-    over_http1(gate).await?;
-    over_http2(gate).await?;
+    let leavers = Leavers { address: gate.envoy.address(), at_once: AT_ONCE, longest: LONGEST_STAY };
+    let asked = || scene::request(gate, "caller00", "m").map(|request| (request.map(|_| ()), None));
+    let asked = (0..CALLERS).map(|_| asked()).collect::<anyhow::Result<Vec<_>>>()?;
+    leavers.over_http1(asked.clone()).await?;
+    Leavers { at_once: 1, ..leavers }.over_http2(asked, AT_ONCE).await?;
     settle(gate).await?;
 
     // Whoever stays is served, and nobody's place among those that wait was kept.

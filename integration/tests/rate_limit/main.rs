@@ -2,7 +2,6 @@
 
 #![expect(
     clippy::arithmetic_side_effects,
-    clippy::as_conversions,
     clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::print_stdout,
