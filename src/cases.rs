@@ -48,6 +48,7 @@ pub mod file;
 pub mod files;
 pub mod gate;
 pub mod issuer;
+pub mod lists;
 mod token;
 
 pub use check::{Observed, Seen};

@@ -4,6 +4,7 @@
 //! [`document::Document`] of it. What the document means is compiled by the stages.
 
 pub mod compile;
+pub mod credentials_list;
 pub mod document;
 pub mod faults;
 #[cfg(feature = "cli")]

@@ -1,5 +1,6 @@
 //! The policy enforcement point: events of one stream become steps for the proxy.
 
+pub mod lists;
 pub mod metrics;
 pub mod profile;
 pub mod refusal;

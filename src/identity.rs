@@ -13,12 +13,13 @@ pub mod consumer;
 pub mod jwks;
 pub mod jwt;
 pub mod mtls;
+pub mod polled;
 pub mod revocation;
 pub mod scope;
 pub mod secret;
 pub mod spec;
 
-use api_key::ApiKeys;
+use api_key::{ApiKeys, Listed};
 use jwt::Tokens;
 use jwt::cache::Verified;
 use mtls::Certificates;
@@ -107,6 +108,8 @@ pub enum AuthenticationError {
     Revoked,
     /// Nobody could say; the credential may be right.
     Unavailable,
+    /// A list that may know the key cannot be had.
+    CredentialsUnavailable,
 }
 
 /// What credentials are checked against.
@@ -114,6 +117,8 @@ pub enum AuthenticationError {
 pub struct Authorities<'a> {
     /// Every key.
     pub keys: &'a ApiKeys,
+    /// Keys of a list beside them.
+    pub listed: Listed<'a>,
     /// Every trusted issuer.
     pub tokens: &'a Tokens,
     /// Which certificates are whose.
@@ -208,14 +213,14 @@ impl Method {
         presented: &[Credentials],
         authorities: Authorities<'_>,
     ) -> Result<Option<Rc<Identity>>, AuthenticationError> {
-        let Authorities { keys, tokens, certificates, verified, host } = authorities;
+        let Authorities { keys, listed, tokens, certificates, verified, host } = authorities;
         let mut found = presented.iter().filter(|credentials| self.is_shown_by(credentials));
         let Some(first) = found.next() else { return Ok(None) };
         if found.any(|other| other != first) {
             return Err(AuthenticationError::Invalid);
         }
         match first {
-            Credentials::ApiKey(key) => keys.authenticate(&key.0, host.unix_time()).map(Some),
+            Credentials::ApiKey(key) => keys.authenticate(&key.0, listed, host.unix_time()).map(Some),
             Credentials::Token(token) => tokens.authenticate(&token.0, verified, host).map(Some),
             Credentials::Certificate(certificate) => certificates.authenticate(certificate),
         }

@@ -22,6 +22,7 @@ use mlgate::audit::export::Trail;
 use mlgate::audit::verify::{Place, Verdict, Verifier};
 use mlgate::cases::file::Request;
 use mlgate::cases::gate::Seed;
+use mlgate::cases::lists::serve_empty;
 use mlgate::cases::{Case, CaseFile, Files, Gate, Observed, Seen};
 use mlgate::config::{self, Format};
 use mlgate::filter::step::{LocalReply, RequestEdits, Step};
@@ -137,7 +138,9 @@ impl Core {
         let trail = Rc::new(RefCell::new(Trail::new(config.trail_settings())));
         let worker = Rc::new(Worker::new(Rc::new(config), trail));
         let host = FakeHost::at(UnixTime::from_millis(START));
-        Ok(Self { gate, host, worker, steps: RefCell::default(), log: Vec::new(), answered: 0, service })
+        serve_empty(&worker, &host);
+        let answered = host.callouts.borrow().len();
+        Ok(Self { gate, host, worker, steps: RefCell::default(), log: Vec::new(), answered, service })
     }
 
     fn run(&mut self, case: &Case) -> Observed {

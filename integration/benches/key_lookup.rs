@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use mlgate::config::faults::Faults;
-use mlgate::identity::api_key::{ApiKey, ApiKeys};
+use mlgate::identity::api_key::{ApiKey, ApiKeys, Listed};
 use mlgate::identity::bindings::Bindings;
 use mlgate::identity::spec::{AuthenticationSpec, ConsumerSpec};
 use mlgate::time::UnixTime;
@@ -105,7 +105,7 @@ fn clocked() -> anyhow::Result<()> {
 fn look_up(scene: &Scene, presented: &[ApiKey]) {
     let now = UnixTime::from_millis(1_800_000_000_000);
     for key in presented.iter().cycle().take(LOOKUPS) {
-        let _ = black_box(scene.keys.authenticate(key.expose().as_bytes(), now));
+        let _ = black_box(scene.keys.authenticate(key.expose().as_bytes(), Listed::None, now));
     }
 }
 
@@ -137,7 +137,9 @@ impl Scene {
         // spread over the whole table
         let known: Vec<ApiKey> = all.into_iter().step_by((count / 1_000).max(1)).collect();
         let now = UnixTime::from_millis(0);
-        assert!(known.iter().all(|key| keys.authenticate(key.expose().as_bytes(), now).is_ok()));
+        assert!(
+            known.iter().all(|key| keys.authenticate(key.expose().as_bytes(), Listed::None, now).is_ok())
+        );
         Self { keys, known, strangers: (0..1_000).map(|number| key("stranger", number)).collect() }
     }
 

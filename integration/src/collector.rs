@@ -46,6 +46,7 @@ impl Collector {
         document: &Value,
         environment: &BTreeMap<String, String>,
     ) -> anyhow::Result<Self> {
+        fs::create_dir_all(stack.folder().join(LISTS)).context("no folder for lists")?;
         let mut collector = Self::described(stack.folder().join("audit.log"), document, environment);
         collector.restart(stack).await?;
         Ok(collector)
@@ -74,6 +75,7 @@ impl Collector {
         self.starts = self.starts.saturating_add(1);
         let mut command = Command::new(artifacts::command()?);
         command.args(["audit", "collect", "--listen", &self.address.to_string(), "--log"]).arg(&self.log);
+        command.arg("--serve-lists").arg(stack.folder().join(LISTS));
         command.args(self.key_arguments()).envs(&self.environment);
         let mut process = stack.run(&format!("collector-{}", self.starts), &command)?;
         process.wait_for_line(LISTENING, START_BOUND).await?;
@@ -192,6 +194,9 @@ impl Collector {
         self.chain_keys.iter().flat_map(|key| ["--chain-key", key]).collect()
     }
 }
+
+/// The folder of the stack that it serves.
+pub const LISTS: &str = "lists";
 
 const LISTENING: &str = "listening on ";
 const POLL: Duration = Duration::from_millis(50);

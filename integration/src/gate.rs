@@ -1,6 +1,7 @@
 //! A whole gate: Envoy with the built filter in two workers, a collector of its own, keys made for this run.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use mlgate::cases;
 use mlgate::envoy::CAPABILITIES;
 use serde_json::Value;
 
-use crate::collector::{Collector, text};
+use crate::collector::{Collector, LISTS, text};
 use crate::{Cluster, Envoy, EnvoyBuilder, Plugin, Route, Stack, artifacts, filter_file};
 
 /// A running gate.
@@ -29,6 +30,25 @@ pub struct Gate {
 
 /// Workers of every gate: what is shared between them must be shared right.
 pub const WORKERS: usize = 2;
+
+/// Writes an empty list in the place of each that a document polls, where the collector serves it; gives the clusters
+/// that are named.
+fn lists(stack: &Stack, document: &Value) -> anyhow::Result<BTreeSet<String>> {
+    let mut clusters = BTreeSet::new();
+    for (pointer, empty) in [
+        ("/authentication/revocation", r#"{"version":1}"#),
+        ("/authentication/credentials_list", r#"{"version":1,"consumers":[]}"#),
+    ] {
+        let word = |word: &str| document.pointer(&format!("{pointer}/{word}")).and_then(Value::as_str);
+        let (Some(cluster), Some(uri)) = (word("cluster"), word("uri")) else { continue };
+        let name = uri.rsplit('/').next().unwrap_or_default();
+        let folder = stack.folder().join(LISTS);
+        fs::create_dir_all(&folder).context("no folder for lists")?;
+        fs::write(folder.join(name), empty).context("a list cannot be written")?;
+        clusters.insert(cluster.to_owned());
+    }
+    Ok(clusters)
+}
 
 // === impl Gate ===
 
@@ -63,6 +83,7 @@ impl Gate {
         upstream: Cluster,
     ) -> anyhow::Result<(Stack, Collector, EnvoyBuilder)> {
         let stack = Stack::create(name)?;
+        let lists = lists(&stack, &secrets.document)?;
         let collector = Collector::start(&stack, &secrets.document, &secrets.environment).await?;
         let hold = secrets.document.pointer("/resources/body/peek").and_then(Value::as_str) == Some("hold");
         let mut plugin = Plugin::new("mlgate", artifacts::filter_wasm()?)
@@ -80,6 +101,9 @@ impl Gate {
             .plugin(plugin)
             .cluster(upstream)
             .cluster(Cluster::http1("audit", collector.address()));
+        let builder = lists
+            .iter()
+            .fold(builder, |builder, name| builder.cluster(Cluster::http1(name, collector.address())));
         Ok((stack, collector, builder))
     }
 

@@ -42,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long an event may take to the log.
 const DELIVERY: Duration = Duration::from_secs(10);
 
+/// How often a request is made again while lists are not there.
+const LOOKS: u32 = 100;
+
 /// How long a reset may take to the upstream.
 const SETTLED: Duration = Duration::from_millis(150);
 
@@ -92,6 +95,16 @@ async fn run(config: &Path, files: &[CaseFile], wrong: &mut Vec<String>) -> anyh
             ran_here += 1;
             tokio::time::sleep(case.wait()).await;
             let mut observed = call(&gate, &upstream, &routes, case).await;
+            for _ in 0..LOOKS {
+                // lists are polled from the start on, and may not be there yet
+                let told =
+                    observed.as_ref().map(|observed| String::from_utf8_lossy(&observed.body).into_owned());
+                if !told.is_ok_and(|told| told.contains("revocation_unavailable")) {
+                    break;
+                }
+                tokio::time::sleep(SETTLED).await;
+                observed = call(&gate, &upstream, &routes, case).await;
+            }
             if let Ok(observed) = &mut observed
                 && older
                 && cut_short(case, observed)

@@ -13,6 +13,7 @@ use crate::audit::digest::DigestSettings;
 use crate::audit::event::Revision;
 use crate::audit::export::TrailSettings;
 use crate::audit::spec::AuditSpec;
+use crate::config::credentials_list::CredentialsReader;
 use crate::config::document::{BoundsSpec, Document, ProfileSpec, RevisionSpec};
 use crate::config::faults::{Faults, segment};
 use crate::config::{Format, read};
@@ -21,7 +22,7 @@ use crate::filter::profile::{Authenticate, DEFAULT, Profile, Profiles, RoutePatt
 use crate::filter::refusal::Reason;
 use crate::host::Host;
 use crate::http::Wanted;
-use crate::identity::api_key::ApiKeys;
+use crate::identity::api_key::{ApiKeys, Listed};
 use crate::identity::bindings::Bindings;
 use crate::identity::jwt::Tokens;
 use crate::identity::jwt::cache::Verified;
@@ -33,11 +34,15 @@ use crate::identity::{Accepted, Authorities, Identity};
 use crate::limits::{self, KeyPart, Limits};
 use crate::policy::attributes::{self, AttributeMap, Category};
 use crate::policy::{Facts, PolicySelection, PolicySet};
+use crate::remote::store::Store;
 use crate::resource::rules::{HeadMatch, ResourceRules};
 use crate::resource::spec::PeekSpec;
 
 mod accepted;
+mod lists;
 mod schema;
+
+pub use lists::Lists;
 
 /// The compiled gate: everything a request needs, nothing that changes.
 #[derive(Debug)]
@@ -58,6 +63,10 @@ pub struct Config {
     pub api_keys: ApiKeys,
     /// What was taken back.
     pub revocation: Revocation,
+    /// Where more is listed.
+    pub lists: Lists,
+    /// Where documents of other servers are kept.
+    pub store: Store,
     /// Every trusted issuer of tokens.
     pub tokens: Tokens,
     /// Which certificates are whose.
@@ -189,6 +198,7 @@ impl Config {
                 "write 401 or 403",
             );
         }
+        let reader = || CredentialsReader { roles: roles.keys().cloned().collect(), schema, bindings };
         let extraction = Extraction::from(&document.authentication.api_key);
         let wanted = Wanted {
             certificate: profiles.list.iter().any(Profile::takes_certificates),
@@ -204,6 +214,8 @@ impl Config {
             extraction,
             api_keys,
             revocation,
+            lists: lists::compile(document, reader, faults),
+            store: Store::new(&shared),
             tokens,
             certificates,
             anonymous: Rc::new(Identity::anonymous()),
@@ -227,6 +239,7 @@ impl Config {
     ) -> Authorities<'a> {
         Authorities {
             keys: &self.api_keys,
+            listed: Listed::None,
             tokens: &self.tokens,
             certificates: &self.certificates,
             verified,

@@ -75,6 +75,7 @@ pub fn certificates(document: &Document, found: &mut Faults) {
 pub fn find(document: &Document, now: UnixTime, found: &mut Faults) {
     keys(document, now, found);
     audit(document, found);
+    lists(document, found);
     grants(document, found);
     dead(document, found);
     policies::find(document, found);
@@ -111,6 +112,24 @@ fn audit(document: &Document, found: &mut Faults) {
             "/audit/digest",
             "digests without a key tell what a small body was to anybody who tries all of them",
             "write `keys` with a secret of the environment",
+        );
+    }
+}
+
+/// Lists that each worker must poll for itself.
+fn lists(document: &Document, found: &mut Faults) {
+    let authentication = &document.authentication;
+    let polled = [
+        ("/authentication/revocation/cluster", authentication.revocation.cluster.is_some()),
+        ("/authentication/credentials_list/cluster", authentication.credentials_list.is_some()),
+    ];
+    for (pointer, _) in
+        polled.iter().filter(|(_, is_polled)| *is_polled && document.shared_data.keys.is_empty())
+    {
+        found.at(
+            *pointer,
+            "without a key of `shared_data` each worker polls this list for itself",
+            "write `shared_data.keys` with a secret of the environment",
         );
     }
 }

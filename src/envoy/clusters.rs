@@ -47,5 +47,13 @@ pub fn named(document: &Document) -> Vec<NamedCluster<'_>> {
         protocol: Protocol::Http,
         trust: Trust::Service,
     };
-    service.into_iter().chain([collector]).collect()
+    let list = |name, pointer| NamedCluster { name, pointer, protocol: Protocol::Http, trust: Trust::Access };
+    let authentication = &document.authentication;
+    let revocation = authentication.revocation.cluster.as_deref();
+    let credentials = authentication.credentials_list.as_ref().map(|list| list.cluster.as_str());
+    let lists = revocation
+        .map(|name| list(name, "/authentication/revocation/cluster"))
+        .into_iter()
+        .chain(credentials.map(|name| list(name, "/authentication/credentials_list/cluster")));
+    service.into_iter().chain(lists).chain([collector]).collect()
 }

@@ -26,7 +26,7 @@ struct Series<'a> {
 }
 
 /// Every name, its kind and its labels, as the reference lists them.
-pub const NAMES: [(&str, &str, &str); 8] = [
+pub const NAMES: [(&str, &str, &str); 9] = [
     ("mlgate_requests_total", "counter", "decision, reason, profile"),
     ("mlgate_duration_us", "histogram", "stage"),
     ("mlgate_limit_total", "counter", "limit, outcome"),
@@ -34,6 +34,7 @@ pub const NAMES: [(&str, &str, &str); 8] = [
     ("mlgate_degraded_total", "counter", "what"),
     ("mlgate_audit_queue_events", "gauge", ""),
     ("mlgate_audit_dropped_total", "counter", ""),
+    ("mlgate_revocation_lag_seconds", "gauge", ""),
     ("mlgate_config_info", "gauge", "revision"),
 ];
 
@@ -88,6 +89,13 @@ impl Metrics {
                 host.add(id, dropped)
             });
         }
+    }
+
+    /// How old the revocation list in force is.
+    pub fn revocation_lag(&self, lag: Duration, host: &dyn Host) {
+        self.with(MetricKind::Gauge, "mlgate_revocation_lag_seconds", &[], host, |id| {
+            host.record(id, lag.as_secs());
+        });
     }
 
     /// Which configuration is in effect, or is no longer.

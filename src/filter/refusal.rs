@@ -46,6 +46,10 @@ pub enum Reason {
     RateLimited,
     /// Nobody could check the signature of a token.
     KeysUnavailable,
+    /// A list that may know the key could not be had in time.
+    CredentialsUnavailable,
+    /// Nobody could say whether the credential was taken back.
+    RevocationUnavailable,
     /// Nobody could say whether the limit is kept.
     LimiterUnavailable,
     /// The audit queue is full and the configuration prefers refusing to forgetting.
@@ -84,7 +88,7 @@ pub struct Refusal {
 
 impl Reason {
     /// Every reason, in the order of the table of the reference.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::PathAmbiguous,
         Self::HeadInvalid,
         Self::BodyAmbiguous,
@@ -104,6 +108,8 @@ impl Reason {
         Self::BodyUnreadable,
         Self::RateLimited,
         Self::KeysUnavailable,
+        Self::CredentialsUnavailable,
+        Self::RevocationUnavailable,
         Self::LimiterUnavailable,
         Self::AuditUnavailable,
         Self::Overloaded,
@@ -147,6 +153,12 @@ impl Reason {
             Self::BodyUnreadable => same("body_unreadable", 415, 3, "The body's encoding cannot be read"),
             Self::RateLimited => same("rate_limited", 429, 8, "Over the rate limit"),
             Self::KeysUnavailable => same("keys_unavailable", 503, 14, "The token could not be checked"),
+            Self::CredentialsUnavailable => {
+                same("credentials_unavailable", 503, 14, "The key could not be checked")
+            }
+            Self::RevocationUnavailable => {
+                same("revocation_unavailable", 503, 14, "It could not be checked what was revoked")
+            }
             Self::LimiterUnavailable => {
                 same("limiter_unavailable", 503, 14, "The limit could not be checked")
             }
@@ -173,6 +185,7 @@ impl From<AuthenticationError> for Refusal {
             AuthenticationError::Expired => Reason::CredentialExpired,
             AuthenticationError::Revoked => Reason::CredentialRevoked,
             AuthenticationError::Unavailable => Reason::KeysUnavailable,
+            AuthenticationError::CredentialsUnavailable => Reason::CredentialsUnavailable,
         })
     }
 }

@@ -26,10 +26,12 @@ use crate::filter::upstream;
 use crate::filter::worker::Worker;
 use crate::host::{Body, Host};
 use crate::http::{HeadLimits, RequestHead, StreamFacts};
-use crate::identity::{Identity, authenticate};
+use crate::identity::revocation::Revocation;
+use crate::identity::{AuthenticationError, Authorities, Identity, authenticate};
 use crate::limits::Receipt;
 use crate::policy::attributes::Attributes;
 use crate::policy::cache::Question;
+use crate::remote::Generation;
 use crate::resource::rules::{PendingResource, Resolution};
 use crate::resource::scan;
 use crate::resource::spec::PeekSpec;
@@ -84,6 +86,8 @@ struct Approach {
     head: RequestHead,
     profile: usize,
     identity: Rc<Identity>,
+    /// The revocation list that did not name it.
+    unrevoked: Generation,
 }
 
 /// How a stream ended, as the proxy saw it.
@@ -131,7 +135,7 @@ impl Transaction {
         let identity = self.identify(&head, profile, host)?;
         self.exchange.identified(&identity);
         // Only a verified caller learns it, and the event says whose credential is still being tried.
-        config.revocation.check(&identity)?;
+        let unrevoked = self.unrevoked(&head, profile, &identity, host)?;
 
         let mut edits = RequestEdits::default();
         let forwards = identity.shown().any(|shown| shown.credential.forward);
@@ -140,7 +144,7 @@ impl Transaction {
         upstream::introduce(&head, &identity, &mut edits);
         upstream::take_off(&head, config.policies.obliged_headers(), &mut edits);
 
-        let mut approach = Approach { head, profile: index, identity };
+        let mut approach = Approach { head, profile: index, identity, unrevoked };
         if !profile.authorize {
             return self.charge(Standing::of(approach, None, Some(edits)), host);
         }
@@ -166,10 +170,45 @@ impl Transaction {
             Authenticate::Nobody(_) => Ok(Rc::clone(&config.anonymous)),
             Authenticate::Caller(accepted) => {
                 let found = credentials::find(head, &config.extraction);
+                let listed = self.worker.lists.keys(host);
                 let authorities = config.authorities(&self.worker.verified, host);
-                authenticate(&found, accepted, authorities).map_err(Refusal::from)
+                let authorities = Authorities { listed: listed.borrowed(), ..authorities };
+                authenticate(&found, accepted, authorities).map_err(|error| {
+                    let retry_after = match error {
+                        AuthenticationError::CredentialsUnavailable => {
+                            self.worker.lists.keys_retry_after(host)
+                        }
+                        _ => None,
+                    };
+                    Refusal { retry_after, ..Refusal::from(error) }
+                })
             }
         }
+    }
+
+    /// Whether nothing that the caller shows was taken back. Who shows nothing is asked nothing.
+    fn unrevoked(
+        &self,
+        head: &RequestHead,
+        profile: &Profile,
+        identity: &Identity,
+        host: &dyn Host,
+    ) -> Result<Generation, Refusal> {
+        let Authenticate::Caller(_) = profile.authenticate else { return Ok(Generation::NONE) };
+        let covered = |revocation: &Revocation| revocation.covers(identity, &head.facts.peer);
+        if covered(&self.worker.config.revocation) {
+            return Err(Reason::CredentialRevoked.into());
+        }
+        self.worker.lists.check(host, covered)
+    }
+
+    /// The same for a request that may have waited: where the list has not changed, nothing has.
+    fn still_unrevoked(&self, caller: &Approach, host: &dyn Host) -> Result<(), Refusal> {
+        if self.worker.lists.generation() == caller.unrevoked {
+            return Ok(());
+        }
+        let profile = self.worker.config.profile(caller.profile)?;
+        self.unrevoked(&caller.head, profile, &caller.identity, host).map(|_| ())
     }
 
     /// What policies say. Nothing is charged before.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use crate::audit::export::Trail;
 use crate::config::Config;
+use crate::filter::lists::Lists;
 use crate::filter::metrics::Metrics;
 use crate::host::Host;
 use crate::identity::jwt::cache::Verified;
@@ -13,6 +14,7 @@ use crate::limits::remote::breaker::Breaker;
 use crate::policy::Decision;
 use crate::policy::attributes::Attributes;
 use crate::policy::cache::{Decisions, Question};
+use crate::remote::store::Store;
 
 /// See the module.
 #[derive(Debug)]
@@ -27,6 +29,10 @@ pub struct Worker {
     pub verified: RefCell<Verified>,
     /// Decisions of this configuration; `None` before the first.
     decisions: RefCell<Option<Decisions>>,
+    /// What comes without a push.
+    pub lists: Lists,
+    /// Where documents of other servers are kept.
+    store: Store,
     waiting: RefCell<Waiting>,
     /// Of the rate limit service.
     breaker: Rc<Cell<Breaker>>,
@@ -51,14 +57,20 @@ impl Worker {
     pub fn new(config: Rc<Config>, trail: Rc<RefCell<Trail>>) -> Self {
         let metrics = Metrics::new(&config.name, config.bounds.metric_series);
         let verified = RefCell::new(Verified::new(config.bounds.verified_tokens));
+        let store = config.store.clone();
+        let lists = Lists::new(&config, &store);
         let (decisions, waiting, breaker) = (RefCell::default(), RefCell::default(), Rc::default());
-        Self { config, trail, metrics, verified, decisions, waiting, breaker }
+        Self { config, trail, metrics, verified, decisions, lists, store, waiting, breaker }
     }
 
-    /// Goes on with the breaker of a worker that asks the same service: a dead one is paid for once, not once by each
-    /// configuration of this VM.
+    /// Goes on with what other workers of this VM know: with what they have fetched, and with the breaker of one that
+    /// asks the same service, since a dead one is paid for once, not once by each configuration.
     #[must_use]
     pub fn beside(mut self, others: &[Rc<Self>]) -> Self {
+        if let Some(known) = others.last() {
+            self.store = self.store.beside(&known.store);
+            self.lists = Lists::new(&self.config, &self.store);
+        }
         let cluster = |worker: &Self| worker.config.limits.service().map(|service| service.cluster.clone());
         let same = others.iter().rfind(|other| cluster(other) == cluster(&self));
         if let Some(known) = same {

@@ -14,7 +14,7 @@ use crate::identity::secret::Secret;
 
 pub mod table;
 
-pub use table::ApiKeys;
+pub use table::{ApiKeys, Listed};
 
 /// A well-formed key. Its secret is only shown by [`ApiKey::expose`].
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use std::hash::BuildHasherDefault;
 use siphasher::sip::SipHasher13;
 
 use crate::config::faults::Faults;
+use crate::http::PeerCertificate;
 use crate::identity::api_key::KeyId;
 use crate::identity::mtls::spiffe::SpiffeId;
 use crate::identity::spec::{RevocationSpec, RevokedTokenSpec};
@@ -90,6 +91,15 @@ impl Revocation {
                 .insert(token.jti.as_str().into());
         }
         revocation
+    }
+
+    /// Whether a caller whose connection has this certificate was revoked. A consumer may be bound by another name of a
+    /// certificate than its SPIFFE ID.
+    pub fn covers(&self, identity: &Identity, certificate: &PeerCertificate) -> bool {
+        let by_certificate = !self.spiffe_ids.is_empty()
+            && certificate.uri_san.as_deref().is_some_and(|id| self.spiffe_id(id))
+            && identity.shown().any(|shown| shown.credential.method == MTLS);
+        by_certificate || self.check(identity).is_err()
     }
 
     /// Whether this caller may still use what was shown, all of it.
@@ -220,6 +230,17 @@ mod tests {
                 "{principal} {id}"
             );
         }
+    }
+
+    #[test]
+    fn a_certificate_is_known_by_its_spiffe_id_whatever_name_its_consumer_is_bound_by() {
+        let (revocation, _) = compile(json!({ "spiffe_ids": ["spiffe://acme.example/w"] }));
+        let certificate =
+            PeerCertificate { uri_san: Some("spiffe://acme.example/w".into()), ..PeerCertificate::default() };
+        assert!(revocation.covers(&caller("batch", "mtls", "CN=worker"), &certificate));
+        assert!(!revocation.covers(&caller("batch", "mtls", "CN=worker"), &PeerCertificate::default()));
+        // a certificate that the profile does not ask for says nothing
+        assert!(!revocation.covers(&caller("batch", "api_key", "k7f3a2b9"), &certificate));
     }
 
     #[test]

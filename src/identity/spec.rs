@@ -67,6 +67,23 @@ pub struct SubjectSpec {
     pub subject: String,
 }
 
+// === impl RevocationSpec ===
+
+impl RevocationSpec {
+    /// The list beside these words, as far as it is written.
+    pub fn polled(&self) -> Option<PolledSpec> {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let is_written = self.cluster.is_some() || self.uri.is_some();
+        is_written.then(|| PolledSpec {
+            cluster: text(&self.cluster),
+            uri: text(&self.uri),
+            interval: self.interval,
+            timeout: self.timeout,
+            max_stale: self.max_stale,
+        })
+    }
+}
+
 // === impl CredentialsSpec ===
 
 impl CredentialsSpec {
@@ -116,6 +133,8 @@ pub struct AuthenticationSpec {
     /// What was taken back.
     #[serde(default)]
     pub revocation: RevocationSpec,
+    /// Where more consumers are listed.
+    pub credentials_list: Option<PolledSpec>,
 }
 
 /// `authentication.mtls`.
@@ -171,6 +190,32 @@ pub struct RevocationSpec {
     /// Tokens.
     #[serde(default)]
     pub tokens: Vec<RevokedTokenSpec>,
+    /// See [`PolledSpec::cluster`]; absent: there is no list but this.
+    pub cluster: Option<String>,
+    /// See [`PolledSpec::uri`].
+    pub uri: Option<String>,
+    /// See [`PolledSpec::interval`].
+    pub interval: Option<DurationText>,
+    /// See [`PolledSpec::timeout`].
+    pub timeout: Option<DurationText>,
+    /// See [`PolledSpec::max_stale`].
+    pub max_stale: Option<DurationText>,
+}
+
+/// A list that is polled.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolledSpec {
+    /// Envoy's cluster that serves it.
+    pub cluster: String,
+    /// Its whole URI.
+    pub uri: String,
+    /// From one look to the next.
+    pub interval: Option<DurationText>,
+    /// How long one look may take.
+    pub timeout: Option<DurationText>,
+    /// For how long the last answer is believed.
+    pub max_stale: Option<DurationText>,
 }
 
 /// One token: its id is unique for its issuer only.

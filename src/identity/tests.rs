@@ -6,7 +6,7 @@ use crate::credentials::{UnverifiedKey, UnverifiedToken};
 use crate::host::fake::FakeHost;
 use crate::http::PeerCertificate;
 use crate::identity::AuthenticationError::{Invalid, Missing};
-use crate::identity::api_key::{ApiKey, RANDOM_BYTES};
+use crate::identity::api_key::{ApiKey, Listed, RANDOM_BYTES};
 use crate::identity::bindings::Bindings;
 use crate::identity::revocation::Revocation;
 use crate::identity::spec::{AuthenticationSpec, ConsumerSpec};
@@ -58,6 +58,7 @@ impl Scene {
         let host = FakeHost::at(UnixTime::from_millis(1_800_000_000_000));
         let authorities = Authorities {
             keys: &self.keys,
+            listed: Listed::None,
             tokens: &Tokens::default(),
             certificates: &self.certificates,
             verified: &RefCell::default(),

@@ -17,6 +17,7 @@ use crate::http::pairs::Pairs;
 use crate::plugin::abi;
 use crate::plugin::host::ProxyHost;
 use crate::plugin::http_context::{Http, Unconfigured, resume, text};
+use crate::remote::keeper::Reply;
 
 /// The root context.
 pub(super) struct Root {
@@ -40,7 +41,7 @@ thread_local! {
 
 /// Milliseconds between looks at those that wait.
 const WAITING_TICK: u32 = 10;
-/// Milliseconds between deliveries while there is something to deliver.
+/// Milliseconds between deliveries while there is something to deliver, and between looks at lists.
 const DELIVERY_TICK: u32 = 100;
 /// Milliseconds between heartbeats of an idle chain.
 const IDLE_TICK: u32 = 10_000;
@@ -109,6 +110,12 @@ impl Context for Root {
             std::str::from_utf8(value).ok()?.parse().ok()
         };
         let status = number(b":status");
+        let etag = Pairs::read(&headers).into_iter().flatten().find(|(name, _)| *name == b"etag");
+        let etag = etag.and_then(|(_, value)| std::str::from_utf8(value).ok());
+        let reply = Reply { status, etag, size: body_size };
+        if worker.lists.on_reply(CalloutId(token), &reply, &ProxyHost) {
+            return;
+        }
         let body = ProxyHost.body(Body::Callout, 0, body_size.min(MAX_ANSWER)).unwrap_or_default();
         let mut trail = worker.trail.borrow_mut();
         let is_known = trail.on_reply(CalloutId(token), status, &body, &ProxyHost);
@@ -146,8 +153,9 @@ impl RootContext for Root {
             Ok(config) => {
                 let config = Rc::new(config);
                 let (trail, is_taken_over) = trail_of(&config);
-                if is_taken_over {
-                    // The root before this one may leave something behind, and no request need come.
+                if is_taken_over || config.lists.is_any() {
+                    // The root before this one may leave something behind, and no request need come; nor need one for
+                    // the lists.
                     self.shared.deliver_soon();
                 }
                 let worker = WORKERS.with_borrow_mut(|workers| {
@@ -176,7 +184,11 @@ impl RootContext for Root {
             trail.tick(&ProxyHost);
             worker.metrics.audit(trail.take_queued(), trail.take_dropped(), &ProxyHost);
             worker.metrics.config(&worker.config.revision, true, &ProxyHost);
-            trail.idle()
+            worker.lists.tick(&ProxyHost);
+            if let Some(lag) = worker.lists.revocation_lag(&ProxyHost) {
+                worker.metrics.revocation_lag(lag, &ProxyHost);
+            }
+            trail.idle() && !worker.lists.is_any()
         });
         self.rearm(idle);
     }

@@ -93,6 +93,19 @@ impl Schema {
         }
     }
 
+    /// Whether a value that the document does not show is of a type that its conditions were checked for; else it is a
+    /// fault at `pointer`.
+    pub fn admit(&self, category: Category, name: &str, value: &Value, pointer: &str, faults: &mut Faults) {
+        let types = self.types(category, name);
+        if !types.meets(Types::of(value)) {
+            faults.at(
+                pointer,
+                format!("the configuration knows `{}` as {types}", category.full_name(name)),
+                "correct the value, or declare the attribute under `authorization.attributes`",
+            );
+        }
+    }
+
     /// Takes note that an attribute may have values that the document does not show: a claim gives it.
     pub fn open(&mut self, category: Category, name: &str) {
         self.known.entry((category, name.to_owned())).or_default().open = true;

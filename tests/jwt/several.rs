@@ -8,7 +8,7 @@ use mlgate::config::faults::Faults;
 use mlgate::credentials::{Credentials, UnverifiedToken};
 use mlgate::host::fake::FakeHost;
 use mlgate::http::PeerCertificate;
-use mlgate::identity::api_key::ApiKeys;
+use mlgate::identity::api_key::{ApiKeys, Listed};
 use mlgate::identity::bindings::Bindings;
 use mlgate::identity::jwt::Tokens;
 use mlgate::identity::jwt::cache::Verified;
@@ -64,6 +64,7 @@ fn caller(
     let host = FakeHost::at(UnixTime::from_millis(NOW * 1000));
     let authorities = Authorities {
         keys: &ApiKeys::default(),
+        listed: Listed::None,
         tokens: &tokens,
         certificates: &certificates,
         verified: &RefCell::new(Verified::new(10)),

@@ -49,6 +49,8 @@ struct Report {
     faults: Vec<Fault>,
     findings: Vec<Fault>,
     limits: Vec<String>,
+    /// What lists that are polled promise.
+    lists: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     envoy: Option<Reviewed>,
 }
@@ -85,6 +87,7 @@ fn report(command: &CheckCommand, bytes: &[u8], environment: &Environment) -> Re
         faults: Vec::new(),
         findings: Vec::new(),
         limits: Vec::new(),
+        lists: Vec::new(),
         envoy: None,
     };
     let format = format_of(&command.config);
@@ -103,6 +106,7 @@ fn report(command: &CheckCommand, bytes: &[u8], environment: &Environment) -> Re
                 Ok(config) => {
                     config.limits.review(&mut found);
                     report.limits = config.limits.iter().flat_map(Limit::promises).collect();
+                    report.lists = config.lists.promises();
                     report.policy_revision = Some(config.revision);
                 }
             }
@@ -151,6 +155,9 @@ fn human(report: &Report) -> String {
     }
     for limit in &report.limits {
         text.push_str(&format!("limit {limit}\n"));
+    }
+    for list in &report.lists {
+        text.push_str(&format!("list {list}\n"));
     }
     let count = |number: usize, word: &str| match number {
         1 => format!("1 {word}"),

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use clap::Args;
 use mlgate::audit::export::Trail;
+use mlgate::cases::lists::serve_empty;
 use mlgate::config::document::Document;
 use mlgate::config::faults::Faults;
 use mlgate::config::{self, Config, Format as Form};
@@ -196,7 +197,10 @@ fn show(request: &mut Request, document: &Document, key: &str, place: &dyn Displ
 fn transact(request: &Request, block: &[u8], config: Config, host: &FakeHost) -> Option<LocalReply> {
     let service = FakeService::of(&config.limits);
     let trail = Rc::new(RefCell::new(Trail::new(config.trail_settings())));
-    let mut transaction = Transaction::new(Rc::new(Worker::new(Rc::new(config), trail)));
+    let worker = Rc::new(Worker::new(Rc::new(config), trail));
+    // what comes without a push is not known here
+    serve_empty(&worker, host);
+    let mut transaction = Transaction::new(worker);
     let mut step = transaction.on_request_headers(block, request.facts.clone(), host);
     if transaction.waits_until().is_some() && host.calls.borrow().is_empty() {
         host.request_body.replace(request.body.clone());

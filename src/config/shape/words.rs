@@ -135,7 +135,11 @@ static AUTHENTICATION: Object = Object {
             "Which certificates are believed; absent: none.",
         ),
         later("introspection"),
-        later("credentials_list"),
+        optional(
+            "credentials_list",
+            Shape::Object(&CREDENTIALS_LIST_WORDS),
+            "A list of consumers and keys that comes without a push.",
+        ),
         later("failures"),
     ],
     rest: None,
@@ -151,11 +155,60 @@ static REVOCATION: Object = Object {
             "SPIFFE IDs of certificates, whoever they belong to.",
         ),
         optional("tokens", List { of: &Shape::Object(&REVOKED_TOKEN), min: 0 }, "Tokens by issuer and id."),
-        later("cluster"),
-        later("uri"),
-        later("interval"),
-        later("max_stale"),
+        optional("cluster", Text(&NAME), "Envoy's cluster that serves a list beside these."),
+        optional("uri", Text(&ANY), "The list's whole URI."),
+        optional("interval", Duration, "From one look at it to the next; absent means 5s."),
+        optional("timeout", Duration, "How long one look may take; absent means 1s."),
+        optional(
+            "max_stale",
+            Duration,
+            "Without an answer for so long, every credential is refused; absent means 15m.",
+        ),
     ],
+    rest: None,
+};
+
+static CREDENTIALS_LIST_WORDS: Object = Object {
+    fields: &[
+        required("cluster", Text(&NAME), "Envoy's cluster that serves it."),
+        required("uri", Text(&ANY), "Its whole URI."),
+        optional("interval", Duration, "From one look at it to the next; absent means 5s."),
+        optional("timeout", Duration, "How long one look may take; absent means 1s."),
+        optional(
+            "max_stale",
+            Duration,
+            "Without an answer for so long, keys that are not configured are refused; absent means 1h.",
+        ),
+    ],
+    rest: None,
+};
+
+/// A list of consumers from elsewhere: in the words of the document, as far as a list may say it.
+pub static CREDENTIALS_LIST: Shape = Shape::Object(&Object {
+    fields: &[
+        required("version", Integer { min: 1, max: 1 }, "Version of this form: 1."),
+        required(
+            "consumers",
+            List { of: &Shape::Object(&LISTED_CONSUMER), min: 0 },
+            "Callers and their keys.",
+        ),
+    ],
+    rest: None,
+});
+
+static LISTED_CONSUMER: Object = Object {
+    fields: &[
+        required("name", Text(&CONSUMER), "The principal's id."),
+        optional("attributes", ATTRIBUTES, "`principal.*` in policies."),
+        optional("roles", NAMES, "Names of `authorization.roles`."),
+        optional("tier", Text(&NAME), "Which rates of a limit apply."),
+        optional("credentials", Shape::Object(&LISTED_CREDENTIALS), "What the caller may present."),
+    ],
+    rest: None,
+};
+
+static LISTED_CREDENTIALS: Object = Object {
+    fields: &[optional("api_keys", List { of: &Shape::Object(&API_KEY), min: 0 }, "Keys, by digest.")],
     rest: None,
 };
 

@@ -246,6 +246,10 @@ impl Transaction {
 
     /// Every limit admits the request: it needs a place in the audit queue, and goes on.
     fn finish(&mut self, standing: Standing, host: &dyn Host) -> Result<Step, Refusal> {
+        if let Err(refusal) = self.still_unrevoked(&standing.caller, host) {
+            self.refund(standing.receipt, host);
+            return Err(refusal);
+        }
         let place = self.worker.trail.borrow().reserve();
         match place {
             Ok(reservation) => {

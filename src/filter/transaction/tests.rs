@@ -8,6 +8,8 @@ use crate::host::fake::FakeHost;
 use crate::http::pairs::Pairs;
 use crate::identity::api_key::ApiKey;
 
+mod lists;
+
 const NOW: UnixTime = UnixTime::from_millis(1_770_000_000_000);
 
 pub(super) struct Scene {

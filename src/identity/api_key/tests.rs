@@ -99,7 +99,7 @@ fn random_bytes_that_would_favour_a_digit_are_skipped() {
 fn the_right_key_gives_the_consumer_and_its_scope() {
     for digest in [DIGEST, KEYED] {
         let keys = one(&json!({ "id": "k7f3a2b9", "digest": digest, "models": ["fraud_*"] }));
-        let identity = keys.authenticate(KEY.as_bytes(), NOW).unwrap();
+        let identity = keys.authenticate(KEY.as_bytes(), Listed::None, NOW).unwrap();
         assert_eq!(identity.principal, "user_1");
         assert_eq!(identity.tier, "pro");
         assert_eq!(identity.roles, ["viewer"]);
@@ -119,16 +119,16 @@ fn unknown_wrong_and_malformed_keys_are_invalid() {
     };
     assert_eq!(same_id.id().to_string(), "k7f3a2b9");
     for presented in [PADDED, other.expose(), same_id.expose(), "", "mlg_k7f3a2b9", &KEY.replace('V', "W")] {
-        assert_eq!(keys.authenticate(presented.as_bytes(), NOW), Err(Invalid), "{presented}");
+        assert_eq!(keys.authenticate(presented.as_bytes(), Listed::None, NOW), Err(Invalid), "{presented}");
     }
     // the pepper that the digest names is the one that counts
     let wrong_pepper = one(&json!({ "id": "k7f3a2b9", "digest": KEYED.replace(":p1:", ":p0:") }));
-    assert_eq!(wrong_pepper.authenticate(KEY.as_bytes(), NOW), Err(Invalid));
+    assert_eq!(wrong_pepper.authenticate(KEY.as_bytes(), Listed::None, NOW), Err(Invalid));
     // equal to what unknown keys are compared with
     let zeros = format!("sha256:{}", "0".repeat(64));
     let keys = one(&json!({ "id": "k7f3a2b9", "digest": zeros }));
-    assert_eq!(keys.authenticate(KEY.as_bytes(), NOW), Err(Invalid));
-    assert_eq!(ApiKeys::default().authenticate(KEY.as_bytes(), NOW), Err(Invalid));
+    assert_eq!(keys.authenticate(KEY.as_bytes(), Listed::None, NOW), Err(Invalid));
+    assert_eq!(ApiKeys::default().authenticate(KEY.as_bytes(), Listed::None, NOW), Err(Invalid));
 }
 
 fn position(digits: &[u8], digit: u8) -> u8 {
@@ -140,7 +140,9 @@ fn a_key_is_valid_from_its_first_to_before_its_last_moment() {
     let keys = one(&json!({
         "id": "k7f3a2b9", "digest": DIGEST, "not_before": "2026-01-01T00:00:00Z", "not_after": "2026-02-01T00:00:00Z",
     }));
-    let at = |text: &str| keys.authenticate(KEY.as_bytes(), UnixTime::parse(text).unwrap()).map(|_| ());
+    let at = |text: &str| {
+        keys.authenticate(KEY.as_bytes(), Listed::None, UnixTime::parse(text).unwrap()).map(|_| ())
+    };
     assert_eq!(at("2025-12-31T23:59:59.999Z"), Err(Invalid));
     assert_eq!(at("2026-01-01T00:00:00Z"), Ok(()));
     assert_eq!(at("2026-01-31T23:59:59.999Z"), Ok(()));
@@ -151,7 +153,7 @@ fn a_key_is_valid_from_its_first_to_before_its_last_moment() {
 fn that_a_key_has_expired_is_said_only_to_its_holder() {
     let wrong = DIGEST.replace("f43e", "0000");
     let keys = one(&json!({ "id": "k7f3a2b9", "digest": wrong, "not_after": "2020-01-01T00:00:00Z" }));
-    assert_eq!(keys.authenticate(KEY.as_bytes(), NOW), Err(Invalid));
+    assert_eq!(keys.authenticate(KEY.as_bytes(), Listed::None, NOW), Err(Invalid));
 }
 
 #[test]
@@ -221,7 +223,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_are_refused_and_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
         let keys = one(&json!({ "id": "k7f3a2b9", "digest": DIGEST }));
-        prop_assert_eq!(keys.authenticate(&bytes, NOW), Err(Invalid));
+        prop_assert_eq!(keys.authenticate(&bytes, Listed::None, NOW), Err(Invalid));
         let _ = KeyDigest::parse(&String::from_utf8_lossy(&bytes));
     }
 }

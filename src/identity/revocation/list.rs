@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Revocation, Words};
 use crate::config::faults::Faults;
 use crate::identity::spec::RevokedTokenSpec;
+use crate::remote::keeper::{Kind, Unreadable};
 use crate::time::UnixTime;
 
 /// What was taken back, in written order. Words are those of `authentication.revocation`.
@@ -72,6 +73,10 @@ pub const MAX_ENTRIES: usize = 250_000;
 
 /// Bytes of one text.
 pub const MAX_TEXT: usize = 4096;
+
+/// The kind of document that this is.
+#[derive(Clone, Copy, Debug)]
+pub struct ListedRevocation;
 
 /// The version of this form.
 const VERSION: u32 = 1;
@@ -171,6 +176,14 @@ impl Revocation {
     /// As [`RevocationList::read`].
     pub fn read(bytes: &[u8]) -> Result<Self, InvalidList> {
         RevocationList::parse(bytes)?.compile()
+    }
+}
+
+impl Kind for ListedRevocation {
+    type Document = Revocation;
+
+    fn read(&self, body: &[u8]) -> Result<Revocation, Unreadable> {
+        Revocation::read(body).map_err(|error| Unreadable(error.to_string()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who answers for keys and revocation must be verified; no word of today names such a cluster.
+//! Who answers for keys and revocation must be verified.
 
 use serde_json::{Value as Json, json};
 
