@@ -3,7 +3,10 @@ use super::*;
 #[test]
 fn a_module_is_an_image_a_file_or_on_the_web() {
     for (text, url) in [
-        ("oci://registry.example/mlgate:1", ModuleUrl::Image("registry.example/mlgate:1".to_owned())),
+        (
+            "oci://registry.example/mlgate/filter:1",
+            ModuleUrl::Image("registry.example/mlgate/filter:1".to_owned()),
+        ),
         (
             "https://files.example/mlgate.wasm",
             ModuleUrl::Http("https://files.example/mlgate.wasm".to_owned()),

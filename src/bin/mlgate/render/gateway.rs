@@ -30,7 +30,7 @@ pub(crate) struct GatewayCommand {
 }
 
 const HELP: &str = help!(
-    "  mlgate render gateway gate.yaml --url oci://registry.example/mlgate:0.1.0 --sha256 \"$DIGEST\" | kubectl apply --server-side -f -
+    "  mlgate render gateway gate.yaml --url oci://registry.example/mlgate/filter:0.1.0 --sha256 \"$DIGEST\" | kubectl apply --server-side -f -
   mlgate render gateway gate.yaml --namespace ml --gateway models --listener https --cluster audit=collector.ml.svc:4480"
 );
 

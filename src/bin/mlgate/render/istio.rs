@@ -66,7 +66,7 @@ enum PhaseName {
 }
 
 const HELP: &str = help!(
-    "  mlgate render istio gate.yaml --url oci://registry.example/mlgate:0.1.0 --sha256 \"$DIGEST\" | kubectl apply --server-side -f -
+    "  mlgate render istio gate.yaml --url oci://registry.example/mlgate/filter:0.1.0 --sha256 \"$DIGEST\" | kubectl apply --server-side -f -
   mlgate render istio gate.yaml --environment | kubectl -n istio-system patch deployment istio-ingressgateway --patch-file /dev/stdin
   mlgate render istio gate.yaml --kind traffic-extension --profile models.example:443/health=public"
 );

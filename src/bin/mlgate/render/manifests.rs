@@ -22,7 +22,7 @@ pub(super) struct Objects {
     #[arg(long, value_name = "NAME", default_value = "mlgate", value_parser = name)]
     secret: String,
     /// The filter: `oci://IMAGE`, `https://…` or `file:///PATH` in the proxy's container
-    #[arg(long, default_value = concat!("oci://registry.example/mlgate:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, default_value = concat!("oci://registry.example/mlgate/filter:", env!("CARGO_PKG_VERSION")))]
     url: ModuleUrl,
     /// Its SHA-256: of an image its digest, else of the file
     #[arg(long, value_name = "HEX")]
