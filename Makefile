@@ -37,6 +37,9 @@ e2e: toolchain ## the built filter in the real Envoy
 
 test: check build unit test-wasm e2e demo ## everything that CI runs but compose
 
+versions: toolchain ## the golden table on five versions of Envoy, written into the README
+	@$(STEP) "five versions of Envoy" ./integration/versions.sh
+
 test-wasm: toolchain ## the core on Wasm under Node: every answer the same as natively
 	@if ! command -v node >/dev/null; then \
 		echo "test-wasm: left out, there is no Node.js here (Debian, Ubuntu: apt-get install nodejs)"; exit 0; fi; \
@@ -95,4 +98,4 @@ toolchain:
 	@for target in $(WASM_TARGET) $(WASM_CORE); do \
 		rustup target list --installed | grep -q "^$$target\$$" || rustup target add $$target; done
 
-.PHONY: bench bench-core build check compose demo deny e2e help images peers reproducible run sbom scenarios test test-wasm toolchain unit
+.PHONY: bench bench-core build check compose demo deny e2e help images peers reproducible run sbom scenarios test test-wasm toolchain unit versions
