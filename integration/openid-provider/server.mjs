@@ -1,5 +1,5 @@
 // A real OpenID provider on a free loopback port, for tests: discovery, keys, tokens for clients (RFC 9068 or opaque),
-// introspection (RFC 7662), revocation (RFC 7009). Its only argument names a file:
+// introspection (RFC 7662), revocation (RFC 7009). Its first argument names a file, the second where to listen instead:
 //
 //   {"issuer", "audience", "lifetime": seconds, "keys": [kid], "clients": [{"id", "secret", "claims"}]}
 //
@@ -108,7 +108,8 @@ const server = createServer(async (request, response) => {
   }
   answer(request, response);
 });
-server.listen(0, '127.0.0.1', () => {
+const [host, port] = (process.argv[3] ?? '127.0.0.1:0').split(':');
+server.listen(Number(port), host, () => {
   const { address, port } = server.address();
   console.log(`listening on ${address}:${port}`);
 });

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::demo::setup::{self, Places, address};
 use crate::model_server::Capacity;
+use crate::openid_provider::{AUDIENCE, ISSUER};
 use crate::{Envoy, Stack, artifacts};
 
 /// A stack of containers; it is brought down when dropped.
@@ -29,8 +31,11 @@ pub struct Composed {
     words: Vec<String>,
     project: String,
     environment: BTreeMap<String, OsString>,
+    secret: String,
 }
 
+/// Who asks the OpenID provider of the stack for tokens.
+pub const SERVICE: &str = "nightly_scoring";
 /// The service that callers connect to.
 pub(crate) const GATE: &str = "gate";
 /// The service that keeps audit events.
@@ -42,6 +47,9 @@ pub(crate) const STATUS_PORT: u16 = 9902;
 
 /// The folder of a play, in the gate's container.
 const FOLDER: &str = "/run/mlgate";
+const OPENID: &str = "openid";
+/// Which of its keys sign.
+const ALGORITHM: &str = "RS256";
 const FILTER: &str = "/etc/mlgate/plugin.wasm";
 /// The one who collects, in a container that root has started.
 const COLLECTOR_USER: u32 = 65532;
@@ -191,7 +199,40 @@ impl Composed {
         };
         all.insert("MLGATE_COLLECTOR_USER".to_owned(), user.into());
         write_limits(stack, document)?;
-        Ok(Self { folder, words, project, environment: all })
+        let secret = random()?;
+        fs::create_dir_all(folder.join("openid"))?;
+        let settings = json!({
+            "issuer": ISSUER,
+            "audience": AUDIENCE,
+            "lifetime": 3600,
+            "keys": ["k1"],
+            "clients": [{"id": SERVICE, "secret": secret, "claims": {
+                "org": "acme", "team": "data_science", "roles": ["data_scientist"],
+            }}],
+        });
+        fs::write(folder.join("openid/openid.json"), settings.to_string())?;
+        Ok(Self { folder, words, project, environment: all, secret })
+    }
+
+    /// Starts the OpenID provider, lets a document trust the keys that it has, and gives a token that it issued to
+    /// [`SERVICE`].
+    pub(crate) fn trust_provider(&self, document: &mut Value) -> anyhow::Result<String> {
+        self.run(&["up", "--detach", OPENID])?;
+        let ask = ["node", "/etc/openid/issue.mjs", "127.0.0.1:8000", SERVICE, &self.secret, ALGORITHM];
+        let told: Value = serde_json::from_str(&self.inside(OPENID, &ask)?)?;
+        let keys = told.pointer("/jwks/keys").and_then(Value::as_array).context("no keys")?;
+        let keys: Vec<&Value> = keys.iter().filter(|key| key.get("alg") == Some(&json!(ALGORITHM))).collect();
+        let providers = document.pointer_mut("/authentication/jwt/providers").and_then(Value::as_array_mut);
+        providers.context("no providers")?.push(json!({
+            "name": "idp",
+            "issuer": ISSUER,
+            "audiences": [AUDIENCE],
+            "algorithms": [ALGORITHM],
+            "local_jwks": {"keys": keys},
+            "claims": {"roles": "roles", "attributes": {"org": "org", "team": "team"}},
+        }));
+        let token = told.get("token").and_then(Value::as_str).context("no token")?;
+        Ok(token.to_owned())
     }
 
     /// Brings all services up and waits until the gate is ready.
@@ -291,6 +332,12 @@ fn write_limits(stack: &Stack, document: &Value) -> anyhow::Result<()> {
         fs::write(folder.join(file), content)?;
     }
     Ok(())
+}
+
+fn random() -> anyhow::Result<String> {
+    let mut bytes = [0; 16];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn render(target: &str, config: &Path) -> anyhow::Result<Vec<u8>> {

@@ -36,6 +36,8 @@ pub struct Demo {
     pub site: Site,
     /// This run's keys and tokens.
     pub keys: Keys,
+    /// A token of the stack's OpenID provider, where it has one.
+    pub token: Option<String>,
     /// Logs and configuration.
     pub stack: Stack,
 }
@@ -54,12 +56,16 @@ impl Demo {
         if composed::is_wanted() {
             composed::adapt(keys.document_mut())?;
         }
+        let (site, collector) = Site::prepare(&stack, keys.document(), keys.environment(), None).await?;
+        let mut token = None;
+        if let Some(containers) = site.containers() {
+            token = Some(containers.trust_provider(keys.document_mut())?);
+        }
         let document = keys.document();
         stack.write("mlgate.json", serde_json::to_vec_pretty(document)?)?;
-        let (site, collector) = Site::prepare(&stack, document, keys.environment(), None).await?;
         let bootstrap = site.bootstrap(document, &collector)?;
         let envoy = site.start(&stack, bootstrap, keys.environment()).await?;
-        Ok(Self { envoy, collector, site, keys, stack })
+        Ok(Self { envoy, collector, site, keys, token, stack })
     }
 
     /// Stops Envoy, so that every chain gets its end, and then the collector; gives what is left on disk.

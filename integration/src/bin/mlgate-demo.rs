@@ -73,8 +73,8 @@ async fn tell() -> anyhow::Result<bool> {
     let demo = Demo::start("demo").await?;
     println!("sending the calls of the story to Envoy on {} …", demo.envoy.address());
     let mut parts = story::parts(&demo.keys)?;
-    if demo.site.containers().is_some() {
-        parts.push(story::shared(&demo.keys)?);
+    if let Some(token) = &demo.token {
+        parts.extend(story::in_containers(&demo.keys, token)?);
     }
     let sections = play::play(&demo, parts).await?;
     demo.envoy.check_unharmed().await?;

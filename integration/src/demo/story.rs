@@ -106,8 +106,16 @@ pub fn parts(keys: &Keys) -> anyhow::Result<Vec<Part>> {
     ])
 }
 
-/// A limit that all Envoys share, for a gate that asks a rate limit service (`crate::composed`).
-pub fn shared(keys: &Keys) -> anyhow::Result<Part> {
+/// What a gate in containers has beside it (`crate::composed`): an OpenID provider, and a limit that all Envoys share.
+pub fn in_containers(keys: &Keys, token: &str) -> anyhow::Result<Vec<Part>> {
+    let request = predict("/predict").header("authorization", format!("Bearer {token}")).header(ECHO, "1");
+    let call = Call::new("nightly_scoring, provider's token", "POST /predict", request)?;
+    let issued =
+        Part { title: "Who, says an OpenID provider?", calls: vec![call.noting(service_seen_upstream)] };
+    Ok(vec![issued, shared(keys)?])
+}
+
+fn shared(keys: &Keys) -> anyhow::Result<Part> {
     // One call of the same team has been served before.
     let left = crate::composed::FLEET.saturating_sub(1);
     let request = predict("/v1/models/fraud_detector_v2:predict").header(KEY, keys.of("batch_scoring")?);
@@ -346,6 +354,10 @@ fn seen_upstream(answer: &Answer) -> anyhow::Result<String> {
 
 fn token_seen_upstream(answer: &Answer) -> anyhow::Result<String> {
     told_upstream(answer, "jwt:corp:user_5")
+}
+
+fn service_seen_upstream(answer: &Answer) -> anyhow::Result<String> {
+    told_upstream(answer, &format!("jwt:idp:{}", crate::composed::SERVICE))
 }
 
 fn told_upstream(answer: &Answer, principal: &str) -> anyhow::Result<String> {
