@@ -36,8 +36,10 @@ pub struct Extraction {
 /// What besides keys is taken off a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hidden {
-    /// Bearer tokens that have the three parts of a JWT. Others may be meant for the upstream.
+    /// Bearer tokens that have the three parts of a JWT.
     pub tokens: bool,
+    /// Other bearer tokens. Where no issuer is asked about them they may be meant for the upstream.
+    pub opaque: bool,
 }
 
 /// `Authorization` is read as a header of its own kind: a scheme before the credential.
@@ -89,7 +91,10 @@ pub fn find(head: &RequestHead, extraction: &Extraction) -> Vec<Credentials> {
 /// Takes every place where keys are read off the request, whether or not this route asked for one, and tokens where
 /// `hidden` says so.
 pub fn hide(head: &RequestHead, extraction: &Extraction, hidden: Hidden, edits: &mut RequestEdits) {
-    if hidden.tokens && head.headers.all(AUTHORIZATION).filter_map(bearer).any(is_token) {
+    let hides = |token: &[u8]| {
+        !token.starts_with(KEY_PREFIX) && if is_jwt(token) { hidden.tokens } else { hidden.opaque }
+    };
+    if head.headers.all(AUTHORIZATION).filter_map(bearer).any(hides) {
         edits.remove.push(AUTHORIZATION.to_owned());
     }
     if extraction.forward {
@@ -181,8 +186,8 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 /// Whether a bearer token has the three parts of a JWT (RFC 7515 §7.1).
-fn is_token(credential: &[u8]) -> bool {
-    !credential.starts_with(KEY_PREFIX) && credential.iter().filter(|byte| **byte == b'.').count() == 2
+pub fn is_jwt(token: &[u8]) -> bool {
+    token.iter().filter(|byte| **byte == b'.').count() == 2
 }
 
 fn name_of(pair: &str) -> &str {
@@ -277,12 +282,16 @@ mod tests {
 
     #[test]
     fn a_token_does_not_reach_the_upstream_unless_it_may() {
-        for (credential, tokens, removed) in
-            [("a.b.c", true, true), ("a.b.c", false, false), ("sk-1", true, false)]
-        {
+        for (credential, tokens, opaque, removed) in [
+            ("a.b.c", true, false, true),
+            ("a.b.c", false, false, false),
+            ("a.b.c", false, true, false),
+            ("sk-1", true, false, false),
+            ("sk-1", false, true, true),
+        ] {
             let request = head("/p", &[("authorization", &format!("Bearer {credential}"))]);
             let mut edits = RequestEdits::default();
-            hide(&request, &extraction(&[], &[]), Hidden { tokens }, &mut edits);
+            hide(&request, &extraction(&[], &[]), Hidden { tokens, opaque }, &mut edits);
             assert_eq!(edits.remove.contains(&AUTHORIZATION.to_owned()), removed, "{credential}");
         }
     }
@@ -290,7 +299,7 @@ mod tests {
     #[test]
     fn another_authorization_stays() {
         let mut edits = RequestEdits::default();
-        let hidden = Hidden { tokens: true };
+        let hidden = Hidden { tokens: true, opaque: true };
         hide(&head("/p", &[("authorization", "Basic a.b.c")]), &extraction(&[], &[]), hidden, &mut edits);
         assert_eq!(edits, RequestEdits::default());
     }

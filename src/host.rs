@@ -25,7 +25,7 @@ pub trait Host {
     fn compare_and_set(&self, key: &str, value: &[u8], expected: Version) -> Result<(), HostError>;
     /// Reads up to `length` bytes at `start` of the body that the proxy holds for the current callback.
     fn body(&self, body: Body, start: usize, length: usize) -> Result<Vec<u8>, HostError>;
-    /// Starts an HTTP call whose answer comes to the root context. Only the root calls this.
+    /// Starts an HTTP call whose answer comes to whoever is being handled: the stream, or on a tick the root.
     fn dispatch(&self, callout: &Callout) -> Result<CalloutId, HostError>;
     /// Starts a gRPC call whose answer comes to the stream that is being handled. A host may know no such calls.
     ///

@@ -3,23 +3,28 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::credentials::{Credentials, MAX_CREDENTIALS};
+use crate::credentials::{self, Credentials, MAX_CREDENTIALS};
 use crate::host::Host;
 use crate::policy::attributes::AttributeMap;
 
 pub mod api_key;
 pub mod bindings;
 pub mod consumer;
+pub mod introspection;
 pub mod jwks;
 pub mod jwt;
+pub mod mapping;
 pub mod mtls;
 pub mod polled;
+pub mod recent;
 pub mod revocation;
 pub mod scope;
 pub mod secret;
 pub mod spec;
 
 use api_key::{ApiKeys, Listed};
+use introspection::cache::Introspected;
+use introspection::{Answers, Introspection};
 use jwt::Tokens;
 use jwt::cache::Verified;
 use mtls::Certificates;
@@ -35,7 +40,8 @@ pub const DEFAULT_TIER: &str = "default";
 /// A caller whose credential was verified, or `anonymous` where a profile asks for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The principal's id: a consumer's name, `jwt:<provider>:<subject>`, `mtls:<SPIFFE ID>` or `anonymous`.
+    /// The principal's id: a consumer's name, `jwt:<provider>:<subject>`, `opaque:<endpoint>:<subject>`,
+    /// `mtls:<SPIFFE ID>` or `anonymous`.
     pub principal: String,
     /// The name without the method's prefix; `user_id` in audit events.
     pub name: String,
@@ -56,7 +62,7 @@ pub struct Identity {
 /// What an audit event says of the credential; never the secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credential {
-    /// `api_key`, `jwt`, `mtls`, later `introspection`; `none` for anonymous.
+    /// `api_key`, `jwt`, `introspection`, `mtls`; `none` for anonymous.
     pub method: String,
     /// The public part of a key, the name in a certificate; empty where the method has none.
     pub id: String,
@@ -77,6 +83,8 @@ pub enum Method {
     ApiKey,
     /// A token that its issuer signed.
     Jwt,
+    /// A token that its issuer is asked about.
+    Introspection,
     /// The connection's certificate.
     Mtls,
 }
@@ -110,6 +118,35 @@ pub enum AuthenticationError {
     Unavailable,
     /// A list that may know the key cannot be had.
     CredentialsUnavailable,
+    /// The issuer of an opaque token could not be asked.
+    IntrospectionUnavailable,
+}
+
+/// What credentials lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// A caller.
+    Caller(Rc<Identity>),
+    /// A question: when it is answered, [`authenticate`] is to be asked again.
+    Asks(Inquiry),
+}
+
+/// What must be known before anybody can say who is calling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inquiry {
+    /// What the issuer says of an opaque token.
+    Introspection(introspection::Question),
+}
+
+/// What was found out before.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// Tokens whose signature was right a short while ago.
+    pub verified: &'a RefCell<Verified>,
+    /// What issuers said of tokens a short while ago.
+    pub introspected: &'a RefCell<Introspected>,
+    /// What was answered about this request.
+    pub answers: &'a Answers,
 }
 
 /// What credentials are checked against.
@@ -123,8 +160,10 @@ pub struct Authorities<'a> {
     pub tokens: &'a Tokens,
     /// Which certificates are whose.
     pub certificates: &'a Certificates,
-    /// Tokens of theirs that were verified a short while ago.
-    pub verified: &'a RefCell<Verified>,
+    /// Every issuer that is asked about tokens.
+    pub introspection: &'a Introspection,
+    /// What was found out before.
+    pub known: Known<'a>,
     /// Clock and signatures.
     pub host: &'a dyn Host,
 }
@@ -135,7 +174,7 @@ impl std::fmt::Debug for Authorities<'_> {
     }
 }
 
-/// Who is calling.
+/// Who is calling, or what must be asked first. Of `all`, everything else is checked before anything is asked.
 ///
 /// # Errors
 /// Of `any`, what is wrong with the first credential that is presented: a wrong one is never skipped over. Of `all`, what
@@ -144,26 +183,33 @@ pub fn authenticate(
     presented: &[Credentials],
     accepted: &Accepted,
     authorities: Authorities<'_>,
-) -> Result<Rc<Identity>, AuthenticationError> {
+) -> Result<Authentication, AuthenticationError> {
     if presented.len() > MAX_CREDENTIALS {
         return Err(AuthenticationError::Invalid);
     }
     match accepted {
         Accepted::Any(methods) => {
             for method in methods {
-                if let Some(identity) = method.authenticate(presented, authorities)? {
-                    return Ok(identity);
+                if let Some(found) = method.authenticate(presented, methods, authorities)? {
+                    return Ok(found);
                 }
             }
             Err(AuthenticationError::Missing)
         }
         Accepted::All { methods, principal } => {
             let mut shown = Vec::with_capacity(methods.len());
+            let mut asks = None;
             for method in methods {
-                let identity = method.authenticate(presented, authorities)?;
-                shown.push((*method, identity.ok_or(AuthenticationError::Missing)?));
+                match method.authenticate(presented, methods, authorities)? {
+                    None => return Err(AuthenticationError::Missing),
+                    Some(Authentication::Caller(identity)) => shown.push((*method, identity)),
+                    Some(Authentication::Asks(inquiry)) => asks = asks.or(Some(inquiry)),
+                }
             }
-            together(shown, *principal)
+            match asks {
+                Some(inquiry) => Ok(Authentication::Asks(inquiry)),
+                None => together(shown, *principal).map(Authentication::Caller),
+            }
         }
     }
 }
@@ -191,6 +237,18 @@ fn together(
     Ok(Rc::new(identity))
 }
 
+// === impl Authentication ===
+
+impl Authentication {
+    /// The caller, where nothing has to be asked.
+    pub fn caller(self) -> Option<Rc<Identity>> {
+        match self {
+            Self::Caller(identity) => Some(identity),
+            Self::Asks(_) => None,
+        }
+    }
+}
+
 // === impl Method ===
 
 impl Method {
@@ -199,41 +257,53 @@ impl Method {
         match name {
             "api_key" => Some(Self::ApiKey),
             "jwt" => Some(Self::Jwt),
+            "introspection" => Some(Self::Introspection),
             "mtls" => Some(Self::Mtls),
             _ => None,
         }
     }
 
-    /// Who shows a credential of this kind. `None`: nobody does.
+    /// Who shows a credential of this kind, where these are accepted. `None`: nobody does.
     ///
     /// Two of one kind that differ are refused: whichever of them the upstream or a log reads, it must be the one that
     /// was verified.
     fn authenticate(
         self,
         presented: &[Credentials],
+        accepted: &[Self],
         authorities: Authorities<'_>,
-    ) -> Result<Option<Rc<Identity>>, AuthenticationError> {
-        let Authorities { keys, listed, tokens, certificates, verified, host } = authorities;
-        let mut found = presented.iter().filter(|credentials| self.is_shown_by(credentials));
+    ) -> Result<Option<Authentication>, AuthenticationError> {
+        let Authorities { keys, listed, tokens, introspection, certificates, known, host } = authorities;
+        let mut found = presented.iter().filter(|credentials| self.is_shown_by(credentials, accepted));
         let Some(first) = found.next() else { return Ok(None) };
         if found.any(|other| other != first) {
             return Err(AuthenticationError::Invalid);
         }
-        match first {
-            Credentials::ApiKey(key) => keys.authenticate(&key.0, listed, host.unix_time()).map(Some),
-            Credentials::Token(token) => tokens.authenticate(&token.0, verified, host).map(Some),
+        let now = host.unix_time();
+        let caller = match first {
+            Credentials::ApiKey(key) => keys.authenticate(&key.0, listed, now).map(Some),
+            Credentials::Token(token) if self == Self::Introspection => {
+                return introspection.authenticate(token, known.answers, known.introspected, now).map(Some);
+            }
+            Credentials::Token(token) => tokens.authenticate(&token.0, known.verified, host).map(Some),
             Credentials::Certificate(certificate) => certificates.authenticate(certificate),
-        }
+        };
+        Ok(caller?.map(Authentication::Caller))
     }
 
-    /// While no other method takes tokens, one that is not a JWT is a wrong JWT.
-    const fn is_shown_by(self, credentials: &Credentials) -> bool {
-        matches!(
-            (self, credentials),
-            (Self::ApiKey, Credentials::ApiKey(_))
-                | (Self::Jwt, Credentials::Token(_))
-                | (Self::Mtls, Credentials::Certificate(_))
-        )
+    /// Where signed and opaque tokens are accepted, one with the three parts of a JWT is meant to be one; where only one
+    /// kind is, every token is meant to be of that kind.
+    fn is_shown_by(self, credentials: &Credentials, accepted: &[Self]) -> bool {
+        match (self, credentials) {
+            (Self::ApiKey, Credentials::ApiKey(_)) | (Self::Mtls, Credentials::Certificate(_)) => true,
+            (Self::Jwt, Credentials::Token(token)) => {
+                !accepted.contains(&Self::Introspection) || credentials::is_jwt(&token.0)
+            }
+            (Self::Introspection, Credentials::Token(token)) => {
+                !accepted.contains(&Self::Jwt) || !credentials::is_jwt(&token.0)
+            }
+            _ => false,
+        }
     }
 }
 

@@ -22,7 +22,7 @@ fn examples() -> Vec<String> {
 }
 
 const VARIABLES: &str = "# every variable of the examples\nMLGATE_PEPPER_1=pepper\n\nMLGATE_CHAIN_KEY_1=chain\n\
-    MLGATE_DIGEST_KEY_1=digest\nMLGATE_SHARED_KEY_1=shared\nMLGATE_JWT_SECRET_1=0123456789abcdef0123456789abcdef\n";
+    MLGATE_DIGEST_KEY_1=digest\nMLGATE_SHARED_KEY_1=shared\nMLGATE_JWT_SECRET_1=0123456789abcdef0123456789abcdef\nMLGATE_INTROSPECTION_SECRET=i\n";
 
 #[test]
 fn every_example_has_no_fault() {
@@ -286,7 +286,10 @@ fn a_global_limit_is_explained_by_what_the_service_is_asked() {
     let variables = ["MLGATE_PEPPER_1", "MLGATE_CHAIN_KEY_1", "MLGATE_DIGEST_KEY_1", "MLGATE_SHARED_KEY_1"];
     let config = "envoy/config/full.yaml";
     let lines: String = variables.map(|name| format!("{name}={}\n", "k".repeat(32))).concat();
-    let variables = file("full.env", &format!("{lines}MLGATE_JWT_SECRET_1={}\n", "k".repeat(32)));
+    let variables = file(
+        "full.env",
+        &format!("{lines}MLGATE_INTROSPECTION_SECRET=i\nMLGATE_JWT_SECRET_1={}\n", "k".repeat(32)),
+    );
     let request = "{ method: POST, path: /predict, principal: user_1, source: 10.0.0.1 }";
     let variables = variables.to_str().unwrap();
     let output = mlgate(&["explain", config, "--request", "-", "--env", variables], request);

@@ -78,7 +78,7 @@ fn a_configuration_with_certificates_asks_for_the_proxys_document() {
     let variables = file(
         "certificates.env",
         &format!(
-            "{VARIABLES}MLGATE_PEPPER_1=p\nMLGATE_SHARED_KEY_1=s\nMLGATE_JWT_SECRET_1=0123456789abcdef0123456789abcdef\n"
+            "{VARIABLES}MLGATE_PEPPER_1=p\nMLGATE_SHARED_KEY_1=s\nMLGATE_JWT_SECRET_1=0123456789abcdef0123456789abcdef\nMLGATE_INTROSPECTION_SECRET=i\n"
         ),
     );
     let full = std::fs::read_to_string(Path::new(ROOT).join("envoy/config/full.yaml")).unwrap();

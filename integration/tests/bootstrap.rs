@@ -90,6 +90,7 @@ async fn what_is_rendered_for_each_example_is_accepted() -> anyhow::Result<()> {
             "MLGATE_SHARED_KEY_1",
             "MLGATE_PEPPER_1",
             "MLGATE_JWT_SECRET_1",
+            "MLGATE_INTROSPECTION_SECRET",
         ] {
             builder = builder.environment(variable, "a secret of this test, which is longer than 32 bytes");
         }

@@ -242,7 +242,9 @@ fn variables(json: &Json, names: &mut Vec<String>) {
         Json::Object(fields) => {
             for (name, value) in fields {
                 match value {
-                    Json::String(variable) if name == "env" => names.push(variable.clone()),
+                    Json::String(variable) if name == "env" || name.ends_with("_env") => {
+                        names.push(variable.clone())
+                    }
                     value => variables(value, names),
                 }
             }

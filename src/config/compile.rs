@@ -1,6 +1,5 @@
 //! A document becomes the compiled gate: the stages compile their parts, every fault joins one list.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use std::rc::Rc;
@@ -24,13 +23,13 @@ use crate::host::Host;
 use crate::http::Wanted;
 use crate::identity::api_key::{ApiKeys, Listed};
 use crate::identity::bindings::Bindings;
+use crate::identity::introspection::Introspection;
 use crate::identity::jwt::Tokens;
-use crate::identity::jwt::cache::Verified;
 use crate::identity::mtls::Certificates;
 use crate::identity::revocation::Revocation;
 use crate::identity::secret::{NamedSecret, compile_keys};
 use crate::identity::spec::SourceTrust;
-use crate::identity::{Accepted, Authorities, Identity};
+use crate::identity::{Accepted, Authorities, Identity, Known};
 use crate::limits::{self, KeyPart, Limits};
 use crate::policy::attributes::{self, AttributeMap, Category};
 use crate::policy::{Facts, PolicySelection, PolicySet};
@@ -69,6 +68,8 @@ pub struct Config {
     pub store: Store,
     /// Every trusted issuer of tokens.
     pub tokens: Tokens,
+    /// Every issuer that is asked about tokens.
+    pub introspection: Introspection,
     /// Which certificates are whose.
     pub certificates: Certificates,
     /// The caller of profiles that authenticate nobody.
@@ -163,12 +164,21 @@ impl Config {
         );
         let revocation =
             Revocation::compile(&document.authentication.revocation, "/authentication/revocation", faults);
+        let token_bytes = usize::try_from(document.bounds.token_bytes.0).unwrap_or(usize::MAX);
         let tokens = Tokens::compile(
             &document.consumers,
             &document.authentication,
             &bindings,
-            usize::try_from(document.bounds.token_bytes.0).unwrap_or(usize::MAX),
+            token_bytes,
             environment,
+            faults,
+        );
+        let introspection = Introspection::compile(
+            &document.authentication.introspection,
+            &bindings,
+            token_bytes,
+            environment,
+            "/authentication/introspection",
             faults,
         );
         let certificates =
@@ -217,6 +227,7 @@ impl Config {
             lists: lists::compile(document, reader, faults),
             store: Store::new(&shared),
             tokens,
+            introspection,
             certificates,
             anonymous: Rc::new(Identity::anonymous()),
             rules,
@@ -231,18 +242,15 @@ impl Config {
         }
     }
 
-    /// What credentials are checked against. `verified` must belong to this configuration.
-    pub const fn authorities<'a>(
-        &'a self,
-        verified: &'a RefCell<Verified>,
-        host: &'a dyn Host,
-    ) -> Authorities<'a> {
+    /// What credentials are checked against. What is known must belong to this configuration.
+    pub const fn authorities<'a>(&'a self, known: Known<'a>, host: &'a dyn Host) -> Authorities<'a> {
         Authorities {
             keys: &self.api_keys,
             listed: Listed::None,
             tokens: &self.tokens,
+            introspection: &self.introspection,
             certificates: &self.certificates,
-            verified,
+            known,
             host,
         }
     }

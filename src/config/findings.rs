@@ -30,12 +30,17 @@ pub fn variables(document: &Document) -> Vec<(String, &str)> {
         let pointer = format!("/authentication/jwt/providers/{index}/hmac_secrets");
         (pointer, provider.hmac_secrets.as_slice())
     });
+    let endpoints = document.authentication.introspection.iter().enumerate().map(|(index, endpoint)| {
+        let pointer = format!("/authentication/introspection/{index}/client_secret_env");
+        (pointer, endpoint.client_secret_env.as_str())
+    });
     let lists = fixed.map(|(pointer, keys)| (pointer.to_owned(), keys)).into_iter().chain(providers);
     lists
         .flat_map(|(pointer, keys)| {
             let each = keys.iter().enumerate();
             each.map(move |(index, key)| (format!("{pointer}/{index}/env"), key.env.as_str()))
         })
+        .chain(endpoints)
         .collect()
 }
 

@@ -47,6 +47,12 @@ pub fn named(document: &Document) -> Vec<NamedCluster<'_>> {
         protocol: Protocol::Http,
         trust: Trust::Service,
     };
+    let asked = document.authentication.introspection.iter().map(|endpoint| NamedCluster {
+        name: &endpoint.cluster,
+        pointer: "/authentication/introspection/cluster",
+        protocol: Protocol::Http,
+        trust: Trust::Access,
+    });
     let list = |name, pointer| NamedCluster { name, pointer, protocol: Protocol::Http, trust: Trust::Access };
     let authentication = &document.authentication;
     let revocation = authentication.revocation.cluster.as_deref();
@@ -55,5 +61,5 @@ pub fn named(document: &Document) -> Vec<NamedCluster<'_>> {
         .map(|name| list(name, "/authentication/revocation/cluster"))
         .into_iter()
         .chain(credentials.map(|name| list(name, "/authentication/credentials_list/cluster")));
-    service.into_iter().chain(lists).chain([collector]).collect()
+    asked.chain(service).chain(lists).chain([collector]).collect()
 }

@@ -50,6 +50,8 @@ pub enum Reason {
     CredentialsUnavailable,
     /// Nobody could say whether the credential was taken back.
     RevocationUnavailable,
+    /// The issuer of an opaque token could not be asked.
+    IntrospectionUnavailable,
     /// Nobody could say whether the limit is kept.
     LimiterUnavailable,
     /// The audit queue is full and the configuration prefers refusing to forgetting.
@@ -88,7 +90,7 @@ pub struct Refusal {
 
 impl Reason {
     /// Every reason, in the order of the table of the reference.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::PathAmbiguous,
         Self::HeadInvalid,
         Self::BodyAmbiguous,
@@ -110,6 +112,7 @@ impl Reason {
         Self::KeysUnavailable,
         Self::CredentialsUnavailable,
         Self::RevocationUnavailable,
+        Self::IntrospectionUnavailable,
         Self::LimiterUnavailable,
         Self::AuditUnavailable,
         Self::Overloaded,
@@ -159,6 +162,9 @@ impl Reason {
             Self::RevocationUnavailable => {
                 same("revocation_unavailable", 503, 14, "It could not be checked what was revoked")
             }
+            Self::IntrospectionUnavailable => {
+                same("introspection_unavailable", 503, 14, "The token's issuer could not be asked")
+            }
             Self::LimiterUnavailable => {
                 same("limiter_unavailable", 503, 14, "The limit could not be checked")
             }
@@ -186,6 +192,7 @@ impl From<AuthenticationError> for Refusal {
             AuthenticationError::Revoked => Reason::CredentialRevoked,
             AuthenticationError::Unavailable => Reason::KeysUnavailable,
             AuthenticationError::CredentialsUnavailable => Reason::CredentialsUnavailable,
+            AuthenticationError::IntrospectionUnavailable => Reason::IntrospectionUnavailable,
         })
     }
 }

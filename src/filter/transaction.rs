@@ -4,8 +4,9 @@
 //! head ─▶ profile ─▶ credentials ─▶ identity ─▶ resource ─▶ decision ─▶ limits ─▶ audit place ─▶ forwarded
 //!   │        │                          │           │            │          │           │
 //!   └────────┴──────────────────────────┴───────────┴────────────┴──────────┴───────────┴─▶ answered
-//!                                                   │                       └▶ waiting for the service ─▶ audit place …
-//!                                                   └▶ waiting for the body ─▶ decision …
+//!                                       │           │                       └▶ waiting for the service ─▶ audit place …
+//!                                       │           └▶ waiting for the body ─▶ decision …
+//!                                       └▶ waiting for who is calling ─▶ credentials …
 //! ```
 //!
 //! Every event gives one [`Step`]. In every state but *forwarded* that is to hold or to answer, with the one exception
@@ -23,22 +24,24 @@ use crate::filter::refusal::{Reason, Refusal};
 use crate::filter::reply::{Caller, reply};
 use crate::filter::step::{LocalReply, RequestEdits, ResponseEdits, Step};
 use crate::filter::upstream;
-use crate::filter::worker::Worker;
-use crate::host::{Body, Host};
+use crate::filter::worker::{Place, Taker, Worker};
+use crate::host::{CalloutId, Host};
 use crate::http::{HeadLimits, RequestHead, StreamFacts};
 use crate::identity::revocation::Revocation;
-use crate::identity::{AuthenticationError, Authorities, Identity, authenticate};
+use crate::identity::{Authentication, AuthenticationError, Authorities, Identity, Known, authenticate};
 use crate::limits::Receipt;
 use crate::policy::attributes::Attributes;
 use crate::policy::cache::Question;
 use crate::remote::Generation;
-use crate::resource::rules::{PendingResource, Resolution};
-use crate::resource::scan;
-use crate::resource::spec::PeekSpec;
+use crate::resource::rules::Resolution;
 use crate::time::Monotonic;
 
+use body::{Halted, Received};
+use inquiry::{Inquiring, Stranger};
 use quota::{Asked, Pending, Standing};
 
+mod body;
+mod inquiry;
 mod quota;
 
 /// One request and its answer.
@@ -47,6 +50,7 @@ pub struct Transaction {
     worker: Rc<Worker>,
     state: State,
     exchange: Exchange,
+    received: Received,
     /// The upstream answered before the decision.
     holds_response: bool,
 }
@@ -66,16 +70,17 @@ enum State {
 #[derive(Debug)]
 struct Waiting {
     need: Need,
-    caller: Approach,
-    /// `None` once the headers went on.
-    edits: Option<RequestEdits>,
     deadline: Monotonic,
+    /// Given back with the wait, however it ends.
+    _place: Place,
 }
 
 #[derive(Debug)]
 enum Need {
+    /// Somebody must be asked who is calling.
+    Caller(Box<Inquiring>),
     /// A rule needs the model that the body names.
-    Body(PendingResource),
+    Body(Box<Halted>),
     /// The rate limit service counts.
     Quota(Box<Pending>),
 }
@@ -88,6 +93,15 @@ struct Approach {
     identity: Rc<Identity>,
     /// The revocation list that did not name it.
     unrevoked: Generation,
+}
+
+/// A call that was made for a request. The proxy counts the two kinds apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// An HTTP call.
+    Http(CalloutId),
+    /// A gRPC call.
+    Grpc(CalloutId),
 }
 
 /// How a stream ended, as the proxy saw it.
@@ -106,7 +120,13 @@ pub struct EndFacts {
 impl Transaction {
     /// A request that is about to begin.
     pub fn new(worker: Rc<Worker>) -> Self {
-        Self { worker, state: State::Idle, exchange: Exchange::default(), holds_response: false }
+        Self {
+            worker,
+            state: State::Idle,
+            exchange: Exchange::default(),
+            received: Received::Nothing,
+            holds_response: false,
+        }
     }
 
     /// The head has come.
@@ -121,7 +141,6 @@ impl Transaction {
         admitted.unwrap_or_else(|refusal| self.refuse(refusal))
     }
 
-    /// The order of the stages. Cheap ones come first, so that a stranger costs little.
     fn admit(&mut self, head: RequestHead, host: &dyn Host) -> Result<Step, Refusal> {
         let config = Rc::clone(&self.worker.config);
         if head.facts.outbound {
@@ -132,14 +151,31 @@ impl Transaction {
         self.exchange.profile = index;
         self.exchange.event.profile = Some(profile.name.clone());
 
-        let identity = self.identify(&head, profile, host)?;
+        self.proceed(Stranger::new(head, index), host)
+    }
+
+    /// The order of the stages. Cheap ones come first, so that a stranger costs little. Comes here again with each
+    /// answer to what had to be asked about the caller.
+    fn proceed(&mut self, stranger: Stranger, host: &dyn Host) -> Result<Step, Refusal> {
+        let config = Rc::clone(&self.worker.config);
+        let profile = config.profile(stranger.profile)?;
+        let identity = match self.identify(&stranger, profile, host)? {
+            Authentication::Caller(identity) => identity,
+            Authentication::Asks(inquiry) => return self.inquire(stranger, inquiry, host),
+        };
+        let Stranger { head, profile: index, .. } = stranger;
         self.exchange.identified(&identity);
         // Only a verified caller learns it, and the event says whose credential is still being tried.
         let unrevoked = self.unrevoked(&head, profile, &identity, host)?;
 
         let mut edits = RequestEdits::default();
         let forwards = identity.shown().any(|shown| shown.credential.forward);
-        let hidden = Hidden { tokens: config.tokens.is_configured() && !forwards };
+        let asked = config.introspection.is_configured();
+        // where a profile takes opaque tokens alone, one with three parts is such a token too
+        let hidden = Hidden {
+            tokens: (config.tokens.is_configured() || asked) && !forwards,
+            opaque: asked && !forwards,
+        };
         credentials::hide(&head, &config.extraction, hidden, &mut edits);
         upstream::introduce(&head, &identity, &mut edits);
         upstream::take_off(&head, config.policies.obliged_headers(), &mut edits);
@@ -161,17 +197,22 @@ impl Transaction {
 
     fn identify(
         &self,
-        head: &RequestHead,
+        stranger: &Stranger,
         profile: &Profile,
         host: &dyn Host,
-    ) -> Result<Rc<Identity>, Refusal> {
+    ) -> Result<Authentication, Refusal> {
         let config = &self.worker.config;
         match &profile.authenticate {
-            Authenticate::Nobody(_) => Ok(Rc::clone(&config.anonymous)),
+            Authenticate::Nobody(_) => Ok(Authentication::Caller(Rc::clone(&config.anonymous))),
             Authenticate::Caller(accepted) => {
-                let found = credentials::find(head, &config.extraction);
+                let found = credentials::find(&stranger.head, &config.extraction);
+                let known = Known {
+                    verified: &self.worker.verified,
+                    introspected: &self.worker.introspected,
+                    answers: &stranger.answers,
+                };
                 let listed = self.worker.lists.keys(host);
-                let authorities = config.authorities(&self.worker.verified, host);
+                let authorities = config.authorities(known, host);
                 let authorities = Authorities { listed: listed.borrowed(), ..authorities };
                 authenticate(&found, accepted, authorities).map_err(|error| {
                     let retry_after = match error {
@@ -257,87 +298,15 @@ impl Transaction {
         }
     }
 
-    fn wait_for_body(
-        &mut self,
-        caller: Approach,
-        pending: PendingResource,
-        edits: RequestEdits,
-        host: &dyn Host,
-    ) -> Result<Step, Refusal> {
-        let bounds = self.worker.config.bounds;
-        scan::readable(&caller.head.headers).map_err(Refusal::from)?;
-        scan::left_to_body(caller.head.query()).map_err(Refusal::from)?;
-        if caller.head.facts.end_of_stream {
-            return Err(Reason::BodyAmbiguous.into());
-        }
-        // What does not fit into this machine's numbers (32 bits in the filter) is beyond the bound too.
-        let fits = |length: &str| length.parse::<usize>().is_ok_and(|length| length <= bounds.body_held);
-        if caller.head.headers.text("content-length").is_some_and(|length| !fits(length)) {
-            return Err(Reason::BodyTooLarge.into());
-        }
-        if !self.worker.enter_waiting(&caller.identity.principal) {
+    fn enter_waiting(&self, taker: Taker, host: &dyn Host) -> Result<Place, Refusal> {
+        self.worker.enter_waiting(taker).ok_or_else(|| {
             self.worker.metrics.degraded("waiting", host);
-            return Err(Reason::Overloaded.into());
-        }
-        let deadline = host.monotonic().plus(bounds.wait);
-        let (step, edits) = match self.worker.config.rules.peek() {
-            PeekSpec::Stream => (Step::Forward(edits), None),
-            PeekSpec::Hold | PeekSpec::Off => (Step::Await, Some(edits)),
-        };
-        self.state = State::Waiting(Box::new(Waiting { need: Need::Body(pending), caller, edits, deadline }));
-        Ok(step)
+            Reason::Overloaded.into()
+        })
     }
 
-    /// More of the request's body is here: `size` bytes since the last time it was sent on.
-    pub fn on_request_body(&mut self, size: usize, end_of_stream: bool, host: &dyn Host) -> Step {
-        match &self.state {
-            State::Forwarded => {
-                self.exchange.input(size, host);
-                Step::Forward(RequestEdits::default())
-            }
-            State::Waiting(waiting) => {
-                let decides = waiting.needs_body();
-                self.exchange.held_input(size, host);
-                if !decides {
-                    // what comes while the service counts is held by the proxy, within its own bounds
-                    Step::Await
-                } else if size > self.worker.config.bounds.body_held {
-                    self.refuse(Reason::BodyTooLarge.into())
-                } else if end_of_stream {
-                    self.body_complete(host)
-                } else {
-                    Step::Await
-                }
-            }
-            State::Idle | State::Answered => Step::Await,
-        }
-    }
-
-    /// Trailers end a body that never said so itself.
-    pub fn on_request_trailers(&mut self, host: &dyn Host) -> Step {
-        match &self.state {
-            State::Forwarded => Step::Forward(RequestEdits::default()),
-            State::Waiting(waiting) if waiting.needs_body() => self.body_complete(host),
-            State::Idle | State::Waiting(_) | State::Answered => Step::Await,
-        }
-    }
-
-    fn body_complete(&mut self, host: &dyn Host) -> Step {
-        let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Idle) else {
-            return Step::Await;
-        };
-        let Waiting { need: Need::Body(pending), mut caller, edits, .. } = *waiting else {
-            return self.refuse(Reason::BodyUnreadable.into());
-        };
-        self.worker.leave_waiting(&caller.identity.principal);
-        let config = Rc::clone(&self.worker.config);
-        let admitted = host
-            .body(Body::Request, 0, self.exchange.held())
-            .map_err(|_| Refusal::from(Reason::BodyUnreadable))
-            .and_then(|body| scan::model_of_body(&body, config.bounds.json_depth).map_err(Refusal::from))
-            .and_then(|model| self.decide(&mut caller, config.rules.complete(&pending, &model), host))
-            .and_then(|asked| self.charge(Standing::of(caller, Some(asked), edits), host));
-        admitted.unwrap_or_else(|refusal| self.refuse(refusal))
+    fn wait(&mut self, need: Need, deadline: Monotonic, place: Place) {
+        self.state = State::Waiting(Box::new(Waiting { need, deadline, _place: place }));
     }
 
     /// Whether the caller reads gRPC statuses.
@@ -353,12 +322,44 @@ impl Transaction {
         }
     }
 
-    /// The time of a waiting request is over. Called from the root's tick.
+    /// Whether the root's tick has something to do here: what this request waits for has come by another way than a
+    /// callback of its own, or its time is over.
+    pub fn is_due(&self, host: &dyn Host) -> bool {
+        match &self.state {
+            State::Waiting(waiting) => {
+                waiting.deadline <= host.monotonic() || self.is_answered_elsewhere(&waiting.need)
+            }
+            State::Idle | State::Forwarded | State::Answered => false,
+        }
+    }
+
+    /// The root's tick has come by. Only for a request that [`is_due`](Self::is_due).
+    pub fn on_due(&mut self, host: &dyn Host) -> Step {
+        match &self.state {
+            State::Waiting(waiting) if waiting.deadline > host.monotonic() => self.ask_again(host),
+            _ => self.on_deadline(host),
+        }
+    }
+
+    /// The time of a waiting request is over.
     pub fn on_deadline(&mut self, host: &dyn Host) -> Step {
         match &self.state {
-            State::Waiting(waiting) if waiting.needs_body() => self.refuse(Reason::BodyTimeout.into()),
-            State::Waiting(_) => self.answered(None, host),
+            State::Waiting(waiting) => match &waiting.need {
+                Need::Caller(_) => self.unanswered(host),
+                Need::Body(_) => self.refuse(Reason::BodyTimeout.into()),
+                Need::Quota(_) => self.answered(None, host),
+            },
             State::Idle | State::Forwarded | State::Answered => Step::Await,
+        }
+    }
+
+    /// Whether this request waits for the answer to a gRPC call, or to an HTTP call.
+    pub fn awaits(&self, call: Call) -> bool {
+        let State::Waiting(waiting) = &self.state else { return false };
+        match (&waiting.need, call) {
+            (Need::Caller(inquiring), Call::Http(id)) => inquiring.call() == Some(id),
+            (Need::Quota(pending), Call::Grpc(id)) => pending.call == id,
+            (Need::Caller(_) | Need::Body(_) | Need::Quota(_), _) => false,
         }
     }
 
@@ -402,8 +403,7 @@ impl Transaction {
     pub fn on_end(&mut self, end: &EndFacts, host: &dyn Host) -> Option<(AccessEvent, Option<Reservation>)> {
         let status = match std::mem::replace(&mut self.state, State::Idle) {
             State::Answered => Status::Denied,
-            State::Waiting(waiting) => {
-                self.worker.leave_waiting(&waiting.caller.identity.principal);
+            State::Waiting(_) => {
                 let (status, reason) = upstream::ended_waiting(end);
                 self.exchange.event.reason = reason.map(|reason| reason.answer().inner);
                 status
@@ -428,9 +428,6 @@ impl Transaction {
     }
 
     fn refuse(&mut self, refusal: Refusal) -> Step {
-        if let State::Waiting(waiting) = &self.state {
-            self.worker.leave_waiting(&waiting.caller.identity.principal);
-        }
         self.state = State::Answered;
         self.exchange.event.reason = Some(refusal.reason.answer().inner);
         Step::Reply(self.reply(refusal))
@@ -455,28 +452,11 @@ impl Transaction {
     }
 }
 
-// === impl Waiting ===
-
-impl Waiting {
-    const fn needs_body(&self) -> bool {
-        matches!(self.need, Need::Body(_))
-    }
-}
-
 // === impl Standing ===
 
 impl Standing {
     fn of(caller: Approach, asked: Option<Asked>, edits: Option<RequestEdits>) -> Self {
         Self { caller, asked, edits, receipt: Receipt::default() }
-    }
-}
-
-impl Drop for Transaction {
-    /// A stream can be torn down without an end: its place among the waiting must not be lost.
-    fn drop(&mut self) {
-        if let State::Waiting(waiting) = &self.state {
-            self.worker.leave_waiting(&waiting.caller.identity.principal);
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::filter::refusal::Reason;
 use crate::filter::step::{RequestEdits, ResponseEdits};
 use crate::filter::transaction::EndFacts;
 use crate::http::RequestHead;
-use crate::http::pairs::Pairs;
+use crate::http::pairs::{self, Pairs};
 use crate::identity::Identity;
 use crate::policy::attributes::Value;
 
@@ -83,9 +83,7 @@ pub fn strip(block: &[u8]) -> ResponseEdits {
 
 /// Whether a response's head is that of a redirect or an error.
 pub(super) fn gives_nothing(block: &[u8]) -> bool {
-    let status = Pairs::read(block).into_iter().flatten().find(|(name, _)| *name == b":status");
-    let status = status.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse::<u16>().ok());
-    status.is_some_and(|status| status >= 300)
+    pairs::status(block).is_some_and(|status| status >= 300)
 }
 
 /// How a forwarded request ended (DESIGN of the event's `status`).

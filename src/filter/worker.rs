@@ -1,7 +1,8 @@
 //! What all requests of one configuration in one worker share.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::audit::export::Trail;
@@ -9,6 +10,8 @@ use crate::config::Config;
 use crate::filter::lists::Lists;
 use crate::filter::metrics::Metrics;
 use crate::host::Host;
+use crate::identity::introspection::QuestionKey;
+use crate::identity::introspection::cache::Introspected;
 use crate::identity::jwt::cache::Verified;
 use crate::limits::remote::breaker::Breaker;
 use crate::policy::Decision;
@@ -29,24 +32,55 @@ pub struct Worker {
     pub verified: RefCell<Verified>,
     /// Decisions of this configuration; `None` before the first.
     decisions: RefCell<Option<Decisions>>,
+    /// What issuers said of tokens a short while ago: it ends with this configuration.
+    pub introspected: RefCell<Introspected>,
     /// What comes without a push.
     pub lists: Lists,
     /// Where documents of other servers are kept.
     store: Store,
     waiting: RefCell<Waiting>,
+    /// Questions that somebody here has asked, and that are not answered yet.
+    in_flight: RefCell<BTreeSet<QuestionKey>>,
     /// Of the rate limit service.
     breaker: Rc<Cell<Breaker>>,
+    /// Of the endpoints that are asked about tokens.
+    endpoints: RefCell<BTreeMap<usize, Breaker>>,
+}
+
+/// A place among the waiting, given back when it is dropped: however a wait ends, it cannot be lost.
+#[derive(Debug)]
+pub(super) struct Place {
+    worker: Rc<Worker>,
+    taker: Taker,
+}
+
+/// Who takes a place.
+#[derive(Clone, Debug)]
+pub(super) enum Taker {
+    /// A known caller, by its principal.
+    Caller(String),
+    /// Somebody of whom only the address is known, if that.
+    Stranger(Option<IpAddr>),
+}
+
+/// A question that was asked for everybody here who has it, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Flight {
+    worker: Rc<Worker>,
+    key: QuestionKey,
 }
 
 /// Places that are taken.
 #[derive(Debug, Default)]
 struct Waiting {
     total: u32,
-    /// By principal; only those that have one.
+    /// Of the total, those of strangers.
+    strangers: u32,
+    /// By taker; only those that have one.
     each: BTreeMap<String, u32>,
 }
 
-/// A principal may take places while it has fewer than this many times those that are still free: alone four of five,
+/// A taker may take places while it has fewer than this many times those that are still free: alone four of five,
 /// and whoever comes then still finds some.
 const SHARE: u32 = 4;
 
@@ -57,10 +91,23 @@ impl Worker {
     pub fn new(config: Rc<Config>, trail: Rc<RefCell<Trail>>) -> Self {
         let metrics = Metrics::new(&config.name, config.bounds.metric_series);
         let verified = RefCell::new(Verified::new(config.bounds.verified_tokens));
+        let introspected = RefCell::new(Introspected::new(config.bounds.verified_tokens));
         let store = config.store.clone();
         let lists = Lists::new(&config, &store);
-        let (decisions, waiting, breaker) = (RefCell::default(), RefCell::default(), Rc::default());
-        Self { config, trail, metrics, verified, decisions, lists, store, waiting, breaker }
+        Self {
+            config,
+            trail,
+            metrics,
+            verified,
+            introspected,
+            lists,
+            store,
+            decisions: RefCell::default(),
+            waiting: RefCell::default(),
+            in_flight: RefCell::default(),
+            breaker: Rc::default(),
+            endpoints: RefCell::default(),
+        }
     }
 
     /// Goes on with what other workers of this VM know: with what they have fetched, and with the breaker of one that
@@ -97,27 +144,54 @@ impl Worker {
         decisions.get_or_insert_with(first).decide(policies, question, attributes)
     }
 
-    /// Takes a place among the waiting; `false` when all are taken, or this principal's share of them.
-    pub(super) fn enter_waiting(&self, principal: &str) -> bool {
+    /// Takes a place among the waiting; `None` when all are taken, or the taker's share of them. Strangers together may
+    /// have half of the places: whoever sends tokens that nobody knows keeps no known caller from waiting.
+    pub(super) fn enter_waiting(self: &Rc<Self>, taker: Taker) -> Option<Place> {
         let mut waiting = self.waiting.borrow_mut();
-        let free = self.config.bounds.waiting.saturating_sub(waiting.total);
-        let own = waiting.each.get(principal).copied().unwrap_or(0);
-        let enters = own < free.saturating_mul(SHARE);
-        if enters {
-            waiting.total = waiting.total.saturating_add(1);
-            waiting.each.insert(principal.to_owned(), own.saturating_add(1));
+        let places = self.config.bounds.waiting;
+        let free = match &taker {
+            Taker::Caller(_) => places.saturating_sub(waiting.total),
+            Taker::Stranger(_) => {
+                places.div_ceil(2).saturating_sub(waiting.strangers).min(places.saturating_sub(waiting.total))
+            }
+        };
+        let name = taker.name();
+        let own = waiting.each.get(&name).copied().unwrap_or(0);
+        if own >= free.saturating_mul(SHARE) {
+            return None;
         }
-        enters
+        waiting.total = waiting.total.saturating_add(1);
+        waiting.strangers = waiting.strangers.saturating_add(taker.strangers());
+        waiting.each.insert(name, own.saturating_add(1));
+        drop(waiting);
+        Some(Place { worker: Rc::clone(self), taker })
     }
 
-    /// Gives the place back.
-    pub(super) fn leave_waiting(&self, principal: &str) {
+    fn leave_waiting(&self, taker: &Taker) {
         let mut waiting = self.waiting.borrow_mut();
         waiting.total = waiting.total.saturating_sub(1);
-        match waiting.each.get_mut(principal) {
+        waiting.strangers = waiting.strangers.saturating_sub(taker.strangers());
+        let name = taker.name();
+        match waiting.each.get_mut(&name) {
             Some(own) if *own > 1 => *own = own.saturating_sub(1),
-            _ => drop(waiting.each.remove(principal)),
+            _ => drop(waiting.each.remove(&name)),
         }
+    }
+
+    /// Asks a question for everybody here; `None` when somebody has asked it and waits for the answer.
+    pub(super) fn take_off(self: &Rc<Self>, key: QuestionKey) -> Option<Flight> {
+        let first = self.in_flight.borrow_mut().insert(key);
+        first.then(|| Flight { worker: Rc::clone(self), key })
+    }
+
+    /// Whether somebody here waits for the answer to this question.
+    pub(super) fn is_in_flight(&self, key: &QuestionKey) -> bool {
+        self.in_flight.borrow().contains(key)
+    }
+
+    /// Looks at the breaker of an endpoint that is asked about tokens, or tells it what happened.
+    pub(super) fn with_endpoint<T>(&self, endpoint: usize, act: impl FnOnce(&mut Breaker) -> T) -> T {
+        act(self.endpoints.borrow_mut().entry(endpoint).or_default())
     }
 
     /// Looks at the breaker of the rate limit service, or tells it what happened.
@@ -131,5 +205,37 @@ impl Worker {
     /// Requests that wait.
     pub fn waiting(&self) -> u32 {
         self.waiting.borrow().total
+    }
+}
+
+// === impl Taker ===
+
+impl Taker {
+    /// Principals have no `source:` before them: none of a method and no consumer is called so.
+    fn name(&self) -> String {
+        match self {
+            Self::Caller(principal) => principal.clone(),
+            Self::Stranger(Some(source)) => format!("source:{source}"),
+            Self::Stranger(None) => String::from("source:"),
+        }
+    }
+
+    const fn strangers(&self) -> u32 {
+        match self {
+            Self::Caller(_) => 0,
+            Self::Stranger(_) => 1,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.worker.leave_waiting(&self.taker);
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.worker.in_flight.borrow_mut().remove(&self.key);
     }
 }

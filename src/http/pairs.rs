@@ -14,6 +14,12 @@ pub struct Pairs<'a> {
     data: &'a [u8],
 }
 
+/// `:status` of the header block of a response; `None` where there is none that is a number.
+pub fn status(block: &[u8]) -> Option<u16> {
+    let (_, value) = Pairs::read(block).into_iter().flatten().find(|(name, _)| *name == b":status")?;
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
 /// More pairs than this are refused; the host's own bound is 1024.
 pub const MAX_PAIRS: usize = 1024;
 

@@ -128,6 +128,9 @@ pub struct AuthenticationSpec {
     /// Whose tokens are believed.
     #[serde(default)]
     pub jwt: JwtSpec,
+    /// Who is asked about opaque tokens.
+    #[serde(default)]
+    pub introspection: Vec<IntrospectionSpec>,
     /// Which certificates are believed; absent: none.
     pub mtls: Option<MtlsSpec>,
     /// What was taken back.
@@ -285,6 +288,44 @@ pub struct ProviderSpec {
     pub forward: bool,
 }
 
+/// One endpoint that says what opaque tokens are worth (RFC 7662).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntrospectionSpec {
+    /// Part of its callers' ids; no colon.
+    pub name: String,
+    /// `iss`, exactly, where an answer has one.
+    pub issuer: Option<String>,
+    /// Envoy's cluster.
+    pub cluster: String,
+    /// Where it is asked.
+    pub uri: String,
+    /// Who the gate is to it.
+    pub client_id: String,
+    /// The variable that holds the gate's secret.
+    pub client_secret_env: String,
+    /// How long an answer may take.
+    #[serde(default = "IntrospectionSpec::default_timeout")]
+    pub timeout: DurationText,
+    /// How long an answer is believed.
+    #[serde(default = "IntrospectionSpec::default_cache_duration")]
+    pub cache_duration: DurationText,
+    /// How far its clock and ours may differ.
+    #[serde(default = "ProviderSpec::default_clock_skew")]
+    pub clock_skew: DurationText,
+    /// One of them must be in `aud`; empty: any.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    /// Actions by scope; absent means that scopes limit nothing.
+    pub scopes: Option<BTreeMap<String, Vec<String>>>,
+    /// Where an answer says what.
+    #[serde(default)]
+    pub claims: ClaimsSpec,
+    /// Whether the token stays on the request to the upstream.
+    #[serde(default)]
+    pub forward: bool,
+}
+
 /// A JWK Set (RFC 7517 §5).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -389,6 +430,16 @@ impl ProviderSpec {
 
     fn default_token_types() -> Vec<TokenType> {
         vec![TokenType::AccessToken, TokenType::Jwt]
+    }
+}
+
+impl IntrospectionSpec {
+    const fn default_timeout() -> DurationText {
+        DurationText(std::time::Duration::from_secs(1))
+    }
+
+    const fn default_cache_duration() -> DurationText {
+        DurationText(std::time::Duration::from_secs(30))
     }
 }
 

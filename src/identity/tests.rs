@@ -61,10 +61,15 @@ impl Scene {
             listed: Listed::None,
             tokens: &Tokens::default(),
             certificates: &self.certificates,
-            verified: &RefCell::default(),
+            introspection: &Introspection::default(),
+            known: Known {
+                verified: &RefCell::default(),
+                introspected: &RefCell::default(),
+                answers: &Answers::default(),
+            },
             host: &host,
         };
-        authenticate(presented, accepted, authorities)
+        authenticate(presented, accepted, authorities).map(|found| found.caller().unwrap())
     }
 
     fn principal(

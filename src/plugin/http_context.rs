@@ -49,6 +49,14 @@ impl Http {
         action
     }
 
+    /// A call of this stream was answered.
+    fn go_on(&self, step: Option<Step>) {
+        if let Some(step) = step {
+            self.await_or_forget();
+            resume(&self.transaction, step);
+        }
+    }
+
     fn await_or_forget(&self) {
         match self.transaction.borrow().waits_until() {
             Some(_) => self.root.await_tick(self.id, &self.transaction),
@@ -86,10 +94,15 @@ impl Context for Http {
     /// The status is the callback's: what the proxy would tell of the last call says nothing.
     fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
         let step = self.transaction.borrow_mut().on_call_answered(CalloutId(token), status, size, &ProxyHost);
-        if let Some(step) = step {
-            self.await_or_forget();
-            resume(&self.transaction, step);
-        }
+        self.go_on(step);
+    }
+
+    fn on_http_call_response(&mut self, token: u32, _headers: usize, size: usize, _trailers: usize) {
+        let block = abi::headers(Map::Callout).unwrap_or_default();
+        let mut transaction = self.transaction.borrow_mut();
+        let step = transaction.on_callout_answered(CalloutId(token), &block, size, &ProxyHost);
+        drop(transaction);
+        self.go_on(step);
     }
 }
 

@@ -10,7 +10,8 @@ use proxy_wasm::types::ContextType;
 
 use crate::audit::export::Trail;
 use crate::config;
-use crate::filter::transaction::Transaction;
+use crate::filter::step::Step;
+use crate::filter::transaction::{Call, Transaction};
 use crate::filter::worker::Worker;
 use crate::host::{Body, CalloutId, Host, Level};
 use crate::http::pairs::Pairs;
@@ -65,26 +66,38 @@ impl Root {
         Self { shared: Rc::new(shared), worker: None }
     }
 
-    /// Tells those whose time is over. The status of each context switch is checked: after a failed one the
-    /// previous context stays effective, and an answer would go to the wrong stream.
-    fn tell_late(&self) {
-        let now = ProxyHost.monotonic();
-        let late: Vec<(u32, Rc<RefCell<Transaction>>)> = self
-            .shared
-            .waiters
-            .borrow()
-            .iter()
-            .filter_map(|(id, waiter)| Some((*id, waiter.upgrade()?)))
-            .filter(|(_, waiter)| waiter.borrow().waits_until().is_some_and(|deadline| deadline <= now))
-            .collect();
-        for (id, waiter) in late {
-            self.shared.forget(id);
-            if abi::set_effective_context(id).is_ok() {
-                let step = waiter.borrow_mut().on_deadline(&ProxyHost);
-                resume(&waiter, step);
-            }
-            let _ = abi::set_effective_context(self.shared.id);
+    /// Tells those for whom there is something to do.
+    fn tell_due(&self) {
+        for (id, waiter) in self.shared.waiting_if(|waiter| waiter.is_due(&ProxyHost)) {
+            self.tell(id, &waiter, |waiter| Some(waiter.on_due(&ProxyHost)));
         }
+    }
+
+    /// Hands a call's answer to the stream that waits for it: one that asked on a tick has its answer here. `false` where
+    /// none does.
+    fn hand_on(&self, call: Call, event: impl Fn(&mut Transaction) -> Option<Step>) -> bool {
+        let mut waiting = self.shared.waiting_if(|waiter| waiter.awaits(call)).into_iter();
+        let Some((id, waiter)) = waiting.next() else { return false };
+        self.tell(id, &waiter, event);
+        true
+    }
+
+    /// Acts for a stream outside of its own callbacks. The status of each context switch is checked: after a failed one
+    /// the previous context stays effective, and an answer would go to the wrong stream.
+    fn tell(&self, id: u32, waiter: &RefCell<Transaction>, event: impl Fn(&mut Transaction) -> Option<Step>) {
+        if abi::set_effective_context(id).is_ok() {
+            let step = event(&mut waiter.borrow_mut());
+            // it may wait for something else now
+            if waiter.borrow().waits_until().is_none() {
+                self.shared.forget(id);
+            }
+            if let Some(step) = step {
+                resume(waiter, step);
+            }
+        } else {
+            self.shared.forget(id);
+        }
+        let _ = abi::set_effective_context(self.shared.id);
     }
 
     /// The next tick is as far away as what is left allows.
@@ -103,8 +116,14 @@ impl Root {
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, _trailers: usize) {
-        let Some(worker) = &self.worker else { return };
         let headers = abi::headers(abi::Map::Callout).unwrap_or_default();
+        let call = CalloutId(token);
+        let answered =
+            |waiter: &mut Transaction| waiter.on_callout_answered(call, &headers, body_size, &ProxyHost);
+        if self.hand_on(Call::Http(call), answered) {
+            return;
+        }
+        let Some(worker) = &self.worker else { return };
         let number = |wanted: &[u8]| -> Option<u16> {
             let (_, value) = Pairs::read(&headers).into_iter().flatten().find(|(name, _)| *name == wanted)?;
             std::str::from_utf8(value).ok()?.parse().ok()
@@ -118,11 +137,16 @@ impl Context for Root {
         }
         let body = ProxyHost.body(Body::Callout, 0, body_size.min(MAX_ANSWER)).unwrap_or_default();
         let mut trail = worker.trail.borrow_mut();
-        let is_known = trail.on_reply(CalloutId(token), status, &body, &ProxyHost);
+        let is_known = trail.on_reply(call, status, &body, &ProxyHost);
         // a date is not read: the wait is then as long as any other
         if let (true, Some(429 | 503), Some(seconds)) = (is_known, status, number(b"retry-after")) {
             trail.leave_alone(Duration::from_secs(seconds.into()), &ProxyHost);
         }
+    }
+
+    fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
+        let call = CalloutId(token);
+        self.hand_on(Call::Grpc(call), |waiter| waiter.on_call_answered(call, status, size, &ProxyHost));
     }
 
     fn on_done(&mut self) -> bool {
@@ -178,7 +202,7 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        self.tell_late();
+        self.tell_due();
         let idle = self.worker.as_ref().is_none_or(|worker| {
             let mut trail = worker.trail.borrow_mut();
             trail.tick(&ProxyHost);
@@ -208,6 +232,13 @@ impl RootContext for Root {
 // === impl Shared ===
 
 impl Shared {
+    /// Streams that wait, and of which this is so.
+    fn waiting_if(&self, is_so: impl Fn(&Transaction) -> bool) -> Vec<(u32, Rc<RefCell<Transaction>>)> {
+        let waiters = self.waiters.borrow();
+        let alive = waiters.iter().filter_map(|(id, waiter)| Some((*id, waiter.upgrade()?)));
+        alive.filter(|(_, waiter)| is_so(&waiter.borrow())).collect()
+    }
+
     /// A stream begins to wait.
     pub(super) fn await_tick(&self, id: u32, waiter: &Rc<RefCell<Transaction>>) {
         self.waiters.borrow_mut().insert(id, Rc::downgrade(waiter));

@@ -121,6 +121,8 @@ impl Candidate {
         let has = |method: &Method| match method {
             Method::ApiKey => !consumer.credentials.api_keys.is_empty(),
             Method::Jwt => !consumer.credentials.jwt.is_empty(),
+            // an endpoint's callers are nobody's consumers
+            Method::Introspection => false,
             Method::Mtls => !consumer.credentials.mtls.is_empty(),
         };
         let methods = match accepted {

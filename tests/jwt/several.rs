@@ -10,11 +10,12 @@ use mlgate::host::fake::FakeHost;
 use mlgate::http::PeerCertificate;
 use mlgate::identity::api_key::{ApiKeys, Listed};
 use mlgate::identity::bindings::Bindings;
+use mlgate::identity::introspection::{Answers, Introspection};
 use mlgate::identity::jwt::Tokens;
 use mlgate::identity::jwt::cache::Verified;
 use mlgate::identity::mtls::Certificates;
 use mlgate::identity::spec::{AuthenticationSpec, BindingSpec, ConsumerSpec};
-use mlgate::identity::{Accepted, AuthenticationError, Authorities, Identity, Method, authenticate};
+use mlgate::identity::{Accepted, AuthenticationError, Authorities, Identity, Known, Method, authenticate};
 use mlgate::policy::attributes::Value;
 use mlgate::time::UnixTime;
 use serde_json::{Value as Json, json};
@@ -67,10 +68,15 @@ fn caller(
         listed: Listed::None,
         tokens: &tokens,
         certificates: &certificates,
-        verified: &RefCell::new(Verified::new(10)),
+        introspection: &Introspection::default(),
+        known: Known {
+            verified: &RefCell::new(Verified::new(10)),
+            introspected: &RefCell::default(),
+            answers: &Answers::default(),
+        },
         host: &host,
     };
-    authenticate(&presented, accepted, authorities)
+    authenticate(&presented, accepted, authorities).map(|authentication| authentication.caller().unwrap())
 }
 
 fn all(principal: Option<Method>) -> Accepted {

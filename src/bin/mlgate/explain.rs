@@ -214,6 +214,10 @@ fn transact(request: &Request, block: &[u8], config: Config, host: &FakeHost) ->
         host.grpc_body.replace(answer);
         step = transaction.on_call_answered(CalloutId(0), 0, size, host).unwrap_or(step);
     }
+    // nobody else is asked from here
+    if transaction.waits_until().is_some() {
+        step = transaction.on_deadline(host);
+    }
     match step {
         Step::Reply(reply) => Some(reply),
         Step::Forward(_) | Step::Await => None,

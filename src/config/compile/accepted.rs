@@ -13,7 +13,7 @@ pub(super) fn compile(
 ) -> Accepted {
     let Some(written) = &spec.authenticate else {
         // every configured method: what a caller sends wins over what its connection has anyway
-        let all = [Method::ApiKey, Method::Jwt, Method::Mtls].into_iter();
+        let all = [Method::ApiKey, Method::Jwt, Method::Introspection, Method::Mtls].into_iter();
         return Accepted::Any(all.filter(|method| unconfigured(*method, document).is_none()).collect());
     };
     let pointer = format!("{pointer}/authenticate");
@@ -37,6 +37,13 @@ pub(super) fn compile(
         }
         (None, Some(all)) => {
             let methods = methods(all, &format!("{pointer}/all"), document, faults);
+            if methods.contains(&Method::Jwt) && methods.contains(&Method::Introspection) {
+                faults.at(
+                    format!("{pointer}/all"),
+                    "a request has one bearer token, which is signed or opaque",
+                    "write `jwt` or `introspection`",
+                );
+            }
             let principal = spec.principal.as_deref().and_then(Method::named);
             if spec.principal.is_some() && !principal.is_some_and(|method| methods.contains(&method)) {
                 faults.at(
@@ -62,7 +69,11 @@ fn methods(names: &[String], pointer: &str, document: &Document, faults: &mut Fa
     for (index, name) in names.iter().enumerate() {
         let pointer = format!("{pointer}/{index}");
         let Some(method) = Method::named(name) else {
-            faults.at(pointer, format!("no method is called `{name}`"), "write `api_key`, `jwt` or `mtls`");
+            faults.at(
+                pointer,
+                format!("no method is called `{name}`"),
+                "write `api_key`, `jwt`, `introspection` or `mtls`",
+            );
             continue;
         };
         if methods.contains(&method) {
@@ -83,9 +94,12 @@ fn unconfigured(method: Method, document: &Document) -> Option<(&'static str, &'
         Method::Jwt if authentication.jwt.providers.is_empty() => {
             Some(("no issuer is configured", "write `authentication.jwt.providers`"))
         }
+        Method::Introspection if authentication.introspection.is_empty() => {
+            Some(("no endpoint is configured", "write `authentication.introspection`"))
+        }
         Method::Mtls if authentication.mtls.is_none() => {
             Some(("certificates are not configured", "write `authentication.mtls`"))
         }
-        Method::ApiKey | Method::Jwt | Method::Mtls => None,
+        Method::ApiKey | Method::Jwt | Method::Introspection | Method::Mtls => None,
     }
 }

@@ -46,8 +46,10 @@ pub(super) fn compile(document: &Document, environment: &AttributeMap, faults: &
         let pointer = format!("/resources/catalogue/{index}");
         see(&mut schema, Category::Resource, &entry.attributes, &pointer);
     }
-    for provider in &document.authentication.jwt.providers {
-        provider.claims.attributes.keys().for_each(|name| schema.open(Category::Principal, name));
+    let signed = document.authentication.jwt.providers.iter().map(|provider| &provider.claims);
+    let opaque = document.authentication.introspection.iter().map(|endpoint| &endpoint.claims);
+    for claims in signed.chain(opaque) {
+        claims.attributes.keys().for_each(|name| schema.open(Category::Principal, name));
     }
     schema
 }

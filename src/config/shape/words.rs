@@ -9,6 +9,7 @@ use crate::config::shape::{Choice, Object, Rest, Shape, later, optional, require
 
 mod authorization;
 mod certificates;
+mod introspection;
 mod jwt;
 mod limits;
 
@@ -134,7 +135,11 @@ static AUTHENTICATION: Object = Object {
             Shape::Object(&certificates::MTLS),
             "Which certificates are believed; absent: none.",
         ),
-        later("introspection"),
+        optional(
+            "introspection",
+            List { of: &Shape::Object(&introspection::ENDPOINT), min: 1 },
+            "Who is asked about opaque tokens (RFC 7662), in this order.",
+        ),
         optional(
             "credentials_list",
             Shape::Object(&CREDENTIALS_LIST_WORDS),
@@ -459,4 +464,4 @@ static AUTHENTICATE: Object = Object {
 };
 
 const METHODS: Shape =
-    Shape::Choice(&Choice { built: &["api_key", "jwt", "mtls"], later: &["introspection"] });
+    Shape::Choice(&Choice { built: &["api_key", "jwt", "introspection", "mtls"], later: &[] });

@@ -8,7 +8,8 @@ use crate::config::Config;
 use crate::filter::profile::{Profile, route_of};
 use crate::filter::refusal::{Reason, Refusal};
 use crate::filter::step::{RequestEdits, Step};
-use crate::filter::transaction::{Approach, Need, State, Transaction, Waiting};
+use crate::filter::transaction::{Approach, Call, Need, State, Transaction};
+use crate::filter::worker::Taker;
 use crate::host::{Body, CalloutId, GrpcCall, Host};
 use crate::limits::remote::answer::{Answer, MAX_ANSWER, Verdict};
 use crate::limits::remote::headers::Passed;
@@ -38,16 +39,15 @@ pub(super) struct Standing {
 /// A question that the service has.
 #[derive(Debug)]
 pub(super) struct Pending {
-    call: CalloutId,
+    pub(super) call: CalloutId,
     question: Question,
-    asked: Option<Asked>,
-    receipt: Receipt,
+    standing: Standing,
     since: Monotonic,
 }
 
 /// For how long a call is waited for beyond its timeout. The proxy ends it first, but for a call whose time it never
 /// began to count.
-const GRACE: Duration = Duration::from_millis(50);
+pub(super) const GRACE: Duration = Duration::from_millis(50);
 
 // === impl Transaction ===
 
@@ -103,12 +103,14 @@ impl Transaction {
         if !self.worker.with_breaker(|breaker| breaker.admits(now)) {
             return self.without_answer(standing, &question, host);
         }
-        let principal = Rc::clone(&standing.caller.identity);
-        if !self.worker.enter_waiting(&principal.principal) {
-            self.worker.metrics.degraded("waiting", host);
-            self.refund(standing.receipt, host);
-            return Err(Reason::Overloaded.into());
-        }
+        let taker = Taker::Caller(standing.caller.identity.principal.clone());
+        let place = match self.enter_waiting(taker, host) {
+            Ok(place) => place,
+            Err(refusal) => {
+                self.refund(standing.receipt, host);
+                return Err(refusal);
+            }
+        };
         let call = host.call(&GrpcCall {
             target: &service.target(),
             service: SERVICE,
@@ -117,14 +119,13 @@ impl Transaction {
             timeout: service.timeout,
         });
         let Ok(call) = call else {
-            self.worker.leave_waiting(&principal.principal);
+            drop(place);
             self.worker.with_breaker(|breaker| breaker.failed(now));
             return self.without_answer(standing, &question, host);
         };
-        let Standing { caller, asked, edits, receipt } = standing;
         let patience = service.timeout.saturating_add(GRACE).min(self.worker.config.bounds.wait);
-        let need = Need::Quota(Box::new(Pending { call, question, asked, receipt, since: now }));
-        self.state = State::Waiting(Box::new(Waiting { need, caller, edits, deadline: now.plus(patience) }));
+        let need = Need::Quota(Box::new(Pending { call, question, standing, since: now }));
+        self.wait(need, now.plus(patience), place);
         Ok(Step::Await)
     }
 
@@ -137,9 +138,7 @@ impl Transaction {
         size: usize,
         host: &dyn Host,
     ) -> Option<Step> {
-        let State::Waiting(waiting) = &self.state else { return None };
-        let Need::Quota(pending) = &waiting.need else { return None };
-        if pending.call != call {
+        if !self.awaits(Call::Grpc(call)) {
             return None;
         }
         let readable = status == GRPC_OK && size <= MAX_ANSWER;
@@ -152,15 +151,13 @@ impl Transaction {
         let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Idle) else {
             return Step::Await;
         };
-        let Waiting { need: Need::Quota(pending), caller, edits, .. } = *waiting else {
+        let Need::Quota(pending) = waiting.need else {
             // INVARIANT: whoever calls this has looked; nothing goes on if not
             return self.refuse(Reason::LimiterUnavailable.into());
         };
-        self.worker.leave_waiting(&caller.identity.principal);
         let now = host.monotonic();
         self.worker.metrics.duration("rate_limit_service", now.since(pending.since), host);
-        let Pending { question, asked, receipt, .. } = *pending;
-        let standing = Standing { caller, asked, edits, receipt };
+        let Pending { question, standing, .. } = *pending;
         let read = message.and_then(|message| Answer::read(message, &question).ok());
         let step = match read {
             Some(answer) => {

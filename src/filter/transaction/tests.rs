@@ -21,6 +21,13 @@ pub(super) struct Scene {
 use crate::time::UnixTime;
 
 pub(super) fn scene(change: impl FnOnce(&mut serde_json::Value)) -> Scene {
+    scene_with(change, &|_| None)
+}
+
+pub(super) fn scene_with(
+    change: impl FnOnce(&mut serde_json::Value),
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Scene {
     let key = ApiKey::generate(&[7; 64]).unwrap();
     let mut document = serde_json::json!({
         "version": 1,
@@ -41,7 +48,7 @@ pub(super) fn scene(change: impl FnOnce(&mut serde_json::Value)) -> Scene {
     });
     change(&mut document);
     let text = document.to_string();
-    let config: Config = load(text.as_bytes(), Format::Json, &|_| None).unwrap();
+    let config: Config = load(text.as_bytes(), Format::Json, environment).unwrap();
     let trail = Rc::new(RefCell::new(Trail::new(config.trail_settings())));
     Scene {
         worker: Rc::new(Worker::new(Rc::new(config), trail)),
@@ -307,10 +314,11 @@ fn one_caller_cannot_take_every_place_among_the_waiting() {
         }
     };
     assert_eq!((slow.len(), refused), (8, Some(503)));
-    assert!(scene.worker.enter_waiting("another"));
+    let another = scene.worker.enter_waiting(Taker::Caller("another".into()));
+    assert!(another.is_some());
     slow.clear();
     assert_eq!(scene.worker.waiting(), 1);
     assert!(matches!(scene.chat().1, Step::Forward(_)));
-    scene.worker.leave_waiting("another");
+    drop(another);
     assert_eq!(scene.worker.waiting(), 0);
 }

@@ -1,34 +1,17 @@
 //! Tokens that were verified a short while ago, by their digest.
 //!
 //! A signature costs tens of microseconds and a look-up one. The cache belongs to one worker and one configuration, so
-//! that an entry ends with either. It has two generations: when the young one is full it becomes the old one, and what
-//! the old one held is forgotten; what is still in use is carried over. Every step takes constant time.
+//! that an entry ends with either.
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
-use siphasher::sip::SipHasher13;
-
 use crate::identity::jwt::Passed;
+use crate::identity::recent::Recent;
 use crate::time::UnixTime;
 
-/// See the module.
+/// See the module. Only digests of tokens with a right signature get in.
 #[derive(Debug, Default)]
-pub struct Verified {
-    /// Hashed with a fixed key: only digests of tokens with a right signature get in.
-    young: Generation,
-    old: Generation,
-    max: usize,
-}
-
-type Generation = HashMap<[u8; 32], Entry, BuildHasherDefault<SipHasher13>>;
-
-#[derive(Clone, Debug)]
-struct Entry {
-    passed: Passed,
-    since: UnixTime,
-}
+pub struct Verified(Recent<[u8; 32], Passed>);
 
 /// How long a verified token is believed without looking at its signature again.
 pub const MAX_AGE: Duration = Duration::from_secs(300);
@@ -38,52 +21,27 @@ pub const MAX_AGE: Duration = Duration::from_secs(300);
 impl Verified {
     /// Holds at most `max` tokens.
     pub fn new(max: usize) -> Self {
-        Self { max, ..Self::default() }
+        Self(Recent::new(max))
     }
 
     /// What a token gave when it was verified. The caller checks its times, which may be over by now.
     pub(super) fn find(&mut self, digest: &[u8; 32], now: UnixTime) -> Option<Passed> {
-        let is_old = !self.young.contains_key(digest);
-        let entry = self.young.get(digest).or_else(|| self.old.get(digest))?.clone();
-        // A clock that was set back makes no entry younger.
-        if now < entry.since || now >= entry.since.plus(MAX_AGE) {
-            self.young.remove(digest);
-            self.old.remove(digest);
-            return None;
-        }
-        let passed = entry.passed.clone();
-        if is_old {
-            self.put(*digest, entry);
-        }
-        Some(passed)
+        self.0.find(digest, now)
     }
 
     /// Remembers a token that was verified now.
     pub(super) fn insert(&mut self, digest: [u8; 32], passed: Passed, now: UnixTime) {
-        self.put(digest, Entry { passed, since: now });
-    }
-
-    fn put(&mut self, digest: [u8; 32], entry: Entry) {
-        // each generation has half of the places
-        let half = self.max >> 1;
-        if half == 0 {
-            return;
-        }
-        if self.young.len() >= half {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.old.remove(&digest);
-        self.young.insert(digest, entry);
+        self.0.insert(digest, passed, now, now.plus(MAX_AGE));
     }
 
     /// Tokens that are held.
     pub fn len(&self) -> usize {
-        self.young.len().saturating_add(self.old.len())
+        self.0.len()
     }
 
     /// Whether none is held.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.is_empty()
     }
 }
 

@@ -48,26 +48,33 @@ impl<'a> Claims<'a> {
     /// The first claim that is missing or of a wrong type.
     pub fn read(all: &'a Map<String, Json>) -> Result<Self, TokenError> {
         let issuer = text(all, "iss")?.ok_or_else(|| missing("iss"))?;
-        let audiences = match all.get("aud") {
-            None => return Err(missing("aud")),
-            Some(Json::String(one)) => vec![one.as_str()],
-            Some(Json::Array(list)) => {
-                list.iter().map(Json::as_str).collect::<Option<_>>().ok_or_else(|| invalid("aud"))?
-            }
-            Some(_) => return Err(invalid("aud")),
-        };
+        let audiences = audiences(all)?.ok_or_else(|| missing("aud"))?;
         // whatever claim names the caller, `sub` is a text where it is there
         text(all, "sub")?;
-        let token_id = text(all, "jti")?;
-        if token_id.is_some_and(|id| id.len() > MAX_TOKEN_ID) {
-            return Err(invalid("jti"));
-        }
+        let token_id = bounded_id(all)?;
         let times = Times {
             expires: time(all, "exp")?.ok_or_else(|| missing("exp"))?,
             not_before: time(all, "nbf")?,
             issued: time(all, "iat")?,
         };
         Ok(Self { all, issuer, audiences, token_id, times })
+    }
+
+    /// Reads what the issuer itself says of a token (RFC 7662 §2.2): it may leave out what its own word makes up for. The
+    /// issuer is then empty, no audience there, and the end that of time.
+    ///
+    /// # Errors
+    /// The first claim of a wrong type.
+    pub fn introspected(all: &'a Map<String, Json>) -> Result<Self, TokenError> {
+        let token_id = bounded_id(all)?;
+        text(all, "sub")?;
+        let times = Times {
+            expires: time(all, "exp")?.unwrap_or(UnixTime::from_millis(i64::MAX)),
+            not_before: time(all, "nbf")?,
+            issued: time(all, "iat")?,
+        };
+        let issuer = text(all, "iss")?.unwrap_or_default();
+        Ok(Self { all, issuer, audiences: audiences(all)?.unwrap_or_default(), token_id, times })
     }
 
     /// `iss`.
@@ -167,6 +174,24 @@ fn text<'a>(claims: &'a Map<String, Json>, claim: &'static str) -> Result<Option
         None => Ok(None),
         Some(Json::String(text)) => Ok(Some(text)),
         Some(_) => Err(invalid(claim)),
+    }
+}
+
+fn audiences(claims: &Map<String, Json>) -> Result<Option<Vec<&str>>, TokenError> {
+    match claims.get("aud") {
+        None => Ok(None),
+        Some(Json::String(one)) => Ok(Some(vec![one.as_str()])),
+        Some(Json::Array(list)) => {
+            list.iter().map(Json::as_str).collect::<Option<_>>().map(Some).ok_or_else(|| invalid("aud"))
+        }
+        Some(_) => Err(invalid("aud")),
+    }
+}
+
+fn bounded_id(claims: &Map<String, Json>) -> Result<Option<&str>, TokenError> {
+    match text(claims, "jti")? {
+        Some(id) if id.len() > MAX_TOKEN_ID => Err(invalid("jti")),
+        id => Ok(id),
     }
 }
 

@@ -1,23 +1,19 @@
 //! One configured issuer: whom it may speak for, with which keys, and what its claims mean here.
 
-use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde_json::Value as Json;
-
 use crate::config::faults::Faults;
-use crate::identity::api_key::table::MAX_CONSUMER_NAME;
+use crate::identity::Identity;
 use crate::identity::bindings::Bindings;
 use crate::identity::consumer::Consumer;
 use crate::identity::jwks::{Algorithm, Key, KeySet};
-use crate::identity::jwt::claims::{Claims, Times, invalid, missing};
+use crate::identity::jwt::claims::{Claims, Times, missing};
 use crate::identity::jwt::token::TokenType;
 use crate::identity::jwt::{MAX_PROVIDERS, TokenError};
+use crate::identity::mapping::{Mapping, MappingWords};
 use crate::identity::secret::compile_keys;
-use crate::identity::spec::{ClaimPath, ClaimsSpec, ConsumerSpec, ProviderSpec};
-use crate::identity::{Credential, DEFAULT_TIER, Identity, Scope};
-use crate::policy::attributes::{self, Category, Value};
+use crate::identity::spec::{ConsumerSpec, ProviderSpec};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -30,19 +26,10 @@ pub struct Provider {
     keys: KeySet,
     clock_skew: Duration,
     max_lifetime: Option<Duration>,
-    claims: ClaimsSpec,
-    /// Actions by scope; `None`: scopes limit nothing.
-    scopes: Option<BTreeMap<String, Vec<String>>>,
-    forward: bool,
-    /// Consumers by the subject that they are bound to.
-    bound: HashMap<String, Consumer>,
-    bindings: Rc<Bindings>,
+    mapping: Mapping,
 }
 
 const PROVIDERS: &str = "/authentication/jwt/providers";
-
-/// The longest subject, in bytes.
-const MAX_SUBJECT: usize = MAX_CONSUMER_NAME;
 
 /// Compiles all providers and binds consumers to them.
 pub fn compile(
@@ -77,8 +64,7 @@ pub fn compile(
                 "a token belongs to one provider: merge the two",
             );
         }
-        let bindings = Rc::clone(bindings);
-        providers.push(Provider { bindings, ..Provider::compile(spec, &pointer, environment, faults) });
+        providers.push(Provider::compile(spec, bindings, &pointer, environment, faults));
     }
     bind(&mut providers, consumers, faults);
     providers
@@ -98,7 +84,7 @@ fn bind(providers: &mut [Provider], consumers: &[ConsumerSpec], faults: &mut Fau
             };
             // What is wrong with the consumer itself was said where its keys were compiled.
             let bound = Consumer::compile(consumer, &|_| true, "", &mut Faults::default());
-            if let Some(other) = provider.bound.insert(token.subject.clone(), bound) {
+            if let Some(other) = provider.mapping.bind(&token.subject, bound) {
                 faults.at(
                     format!("{pointer}/subject"),
                     format!("`{}` is already `{}`", token.subject, other.name()),
@@ -114,6 +100,7 @@ fn bind(providers: &mut [Provider], consumers: &[ConsumerSpec], faults: &mut Fau
 impl Provider {
     fn compile(
         spec: &ProviderSpec,
+        bindings: &Rc<Bindings>,
         pointer: &str,
         environment: &dyn Fn(&str) -> Option<String>,
         faults: &mut Faults,
@@ -128,9 +115,14 @@ impl Provider {
                 "write `local_jwks` or `hmac_secrets`",
             );
         }
-        // names of attributes follow the same rules wherever they are written
-        let names = spec.claims.attributes.keys().map(|name| (name.clone(), Json::Bool(true))).collect();
-        attributes::compile(&names, Category::Principal, &format!("{pointer}/claims/attributes"), faults);
+        let words = MappingWords {
+            prefix: &format!("jwt:{}", spec.name),
+            method: "jwt",
+            issuer: Some(&spec.issuer),
+            claims: &spec.claims,
+            scopes: spec.scopes.as_ref(),
+            forward: spec.forward,
+        };
         Self {
             name: spec.name.clone(),
             issuer: spec.issuer.clone(),
@@ -140,11 +132,7 @@ impl Provider {
             keys,
             clock_skew: spec.clock_skew.0,
             max_lifetime: spec.max_lifetime.map(|longest| longest.0),
-            claims: spec.claims.clone(),
-            scopes: spec.scopes.clone(),
-            forward: spec.forward,
-            bound: HashMap::new(),
-            bindings: Rc::default(),
+            mapping: Mapping::compile(words, bindings, pointer, faults),
         }
     }
 
@@ -193,96 +181,13 @@ impl Provider {
         if lifetime > longest { Err(TokenError::LivesTooLong) } else { Ok(()) }
     }
 
-    /// Who a verified token speaks of. What the configuration says of a consumer wins over bindings, and those over
-    /// claims, attribute by attribute.
+    /// Who a verified token speaks of.
     ///
     /// # Errors
     /// The first mapped claim of a wrong type, or no subject.
     pub fn identity(&self, claims: &Claims<'_>) -> Result<Identity, TokenError> {
-        let mapping = &self.claims;
-        let subject = match claims.at(&mapping.subject.0)? {
-            None => return Err(missing(&mapping.subject.name())),
-            Some(Json::String(subject)) if is_subject(subject) => subject,
-            Some(_) => return Err(invalid(&mapping.subject.name())),
-        };
-        let mut identity = Identity {
-            principal: format!("jwt:{}:{subject}", self.name),
-            name: subject.clone(),
-            roles: optional(claims, mapping.roles.as_ref(), one_or_more)?.unwrap_or_default(),
-            tier: optional(claims, mapping.tier.as_ref(), tier)?
-                .unwrap_or_else(|| String::from(DEFAULT_TIER)),
-            ..Identity::anonymous()
-        };
-        for (name, path) in &mapping.attributes {
-            if let Some(value) = optional(claims, Some(path), attributes::value)? {
-                identity.attributes.insert(name.clone(), value);
-            }
-        }
-        let mut identity = self.bindings.settle(identity, self.bound.get(subject));
-        let scopes = optional(claims, Some(&mapping.scopes), words)?.unwrap_or_default();
-        identity.scope = self.scope(&scopes);
-        identity.credential = Credential {
-            method: String::from("jwt"),
-            issuer: Some(self.issuer.clone()),
-            token_id: claims.token_id().map(str::to_owned),
-            scopes,
-            forward: self.forward,
-            ..Credential::default()
-        };
-        Ok(identity)
+        self.mapping.identity(claims)
     }
-
-    /// What the scopes of a token allow together.
-    fn scope(&self, scopes: &[String]) -> Scope {
-        let actions = self.scopes.as_ref().map(|map| {
-            let allowed = scopes.iter().filter_map(|scope| map.get(scope)).flatten();
-            let mut actions: Vec<String> = allowed.cloned().collect();
-            actions.sort_unstable();
-            actions.dedup();
-            actions
-        });
-        Scope { actions, ..Scope::default() }
-    }
-}
-
-/// The value at a path, in its type; a value of another type is an error.
-fn optional<T>(
-    claims: &Claims<'_>,
-    path: Option<&ClaimPath>,
-    read: impl Fn(&Json) -> Option<T>,
-) -> Result<Option<T>, TokenError> {
-    let Some(path) = path else { return Ok(None) };
-    match claims.at(&path.0)? {
-        None => Ok(None),
-        Some(value) => read(value).map(Some).ok_or_else(|| invalid(&path.name())),
-    }
-}
-
-/// A text, or a list of texts.
-fn one_or_more(value: &Json) -> Option<Vec<String>> {
-    match attributes::value(value)? {
-        Value::List(list) => Some(list),
-        Value::Text(one) => Some(vec![one]),
-        Value::Bool(_) | Value::Number(_) => None,
-    }
-}
-
-/// A text of words (RFC 8693 §4.2), or a list of them.
-fn words(value: &Json) -> Option<Vec<String>> {
-    match value {
-        Json::String(text) => {
-            Some(text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect())
-        }
-        other => one_or_more(other),
-    }
-}
-
-fn tier(value: &Json) -> Option<String> {
-    value.as_str().filter(|tier| !tier.is_empty()).map(str::to_owned)
-}
-
-fn is_subject(subject: &str) -> bool {
-    (1..=MAX_SUBJECT).contains(&subject.len()) && !subject.contains(char::is_control)
 }
 
 fn local_keys(spec: &ProviderSpec, keys: &mut KeySet, pointer: &str, faults: &mut Faults) {

@@ -1,11 +1,13 @@
 //! A record becomes the caller as a configuration would see it, and the names of what is not known of it.
 
+use std::collections::BTreeMap;
+
 use crate::config::document::Document;
 use crate::config::faults::Faults;
 use crate::filter::profile::{Authenticate, Profile};
 use crate::filter::refusal::Reason;
 use crate::identity::api_key::table::scope_of;
-use crate::identity::spec::{ApiKeySpec, ConsumerSpec, ProviderSpec};
+use crate::identity::spec::{ApiKeySpec, ClaimsSpec, ConsumerSpec, SubjectSpec};
 use crate::identity::{ANONYMOUS, Credential, DEFAULT_TIER, Identity, Scope};
 use crate::policy::attributes::Category;
 use crate::review::Candidate;
@@ -26,12 +28,22 @@ struct Claims<'a> {
     record: &'a Record,
     replay: Replay<'a>,
     /// The issuer in the configuration that is asked.
-    provider: &'a ProviderSpec,
+    issuer: Issuer<'a>,
     /// The same in the one that records are read by.
-    recorded: Option<&'a ProviderSpec>,
+    recorded: Option<Issuer<'a>>,
     consumer: Option<&'a ConsumerSpec>,
     recorded_consumer: Option<&'a ConsumerSpec>,
     same_bindings: bool,
+}
+
+/// Who signs tokens, or is asked about them.
+#[derive(Clone, Copy)]
+struct Issuer<'a> {
+    /// Before its name in the ids of its callers.
+    prefix: &'static str,
+    name: &'a str,
+    claims: &'a ClaimsSpec,
+    scopes: Option<&'a BTreeMap<String, Vec<String>>>,
 }
 
 // === impl Caller ===
@@ -105,16 +117,8 @@ impl Caller {
     }
 
     fn of_token(record: &Record, replay: Replay<'_>) -> Result<Self, Reason> {
-        let by_issuer = |candidate: &'_ Candidate| -> Option<usize> {
-            let providers = &candidate.document.authentication.jwt.providers;
-            providers.iter().position(|provider| Some(&provider.issuer) == record.credential.issuer.as_ref())
-        };
-        let of = |candidate: &'_ Candidate| by_issuer(candidate);
-        let provider = of(replay.candidate)
-            .and_then(|index| replay.candidate.document.authentication.jwt.providers.get(index))
-            .ok_or(Reason::CredentialInvalid)?;
-        let recorded = of(replay.recorder)
-            .and_then(|index| replay.recorder.document.authentication.jwt.providers.get(index));
+        let issuer = Issuer::of(record, &replay.candidate.document).ok_or(Reason::CredentialInvalid)?;
+        let recorded = Issuer::of(record, &replay.recorder.document);
         let principal = record.principal.as_deref().unwrap_or_default();
         let recorded_consumer = consumer(&replay.recorder.document, principal);
         let subject = match recorded_consumer {
@@ -123,18 +127,40 @@ impl Caller {
                 .credentials
                 .jwt
                 .iter()
-                .find(|bound| recorded.is_some_and(|provider| provider.name == bound.provider))
+                .find(|bound| recorded.is_some_and(|issuer| issuer.binds(bound)))
                 .map(|bound| bound.subject.as_str()),
         };
         let subject = subject.unwrap_or(&record.name);
         let consumer = replay.candidate.document.consumers.iter().find(|consumer| {
             let mut bound = consumer.credentials.jwt.iter();
-            bound.any(|bound| bound.provider == provider.name && bound.subject == subject)
+            bound.any(|bound| issuer.binds(bound) && bound.subject == subject)
         });
         let same_bindings = replay.candidate.written("/bindings") == replay.recorder.written("/bindings");
-        let claims =
-            Claims { record, replay, provider, recorded, consumer, recorded_consumer, same_bindings };
+        let claims = Claims { record, replay, issuer, recorded, consumer, recorded_consumer, same_bindings };
         Ok(claims.caller(subject))
+    }
+}
+
+// === impl Issuer ===
+
+impl<'a> Issuer<'a> {
+    /// Whose token a record speaks of.
+    fn of(record: &Record, document: &'a Document) -> Option<Self> {
+        let authentication = &document.authentication;
+        if record.credential.method == "introspection" {
+            let name = record.principal.as_deref()?.split(':').nth(1)?;
+            let endpoint = authentication.introspection.iter().find(|endpoint| endpoint.name == name)?;
+            let (claims, scopes) = (&endpoint.claims, endpoint.scopes.as_ref());
+            return Some(Self { prefix: "opaque", name: &endpoint.name, claims, scopes });
+        }
+        let mut providers = authentication.jwt.providers.iter();
+        let provider = providers.find(|one| Some(&one.issuer) == record.credential.issuer.as_ref())?;
+        let (claims, scopes) = (&provider.claims, provider.scopes.as_ref());
+        Some(Self { prefix: "jwt", name: &provider.name, claims, scopes })
+    }
+
+    fn binds(&self, bound: &SubjectSpec) -> bool {
+        self.prefix == "jwt" && bound.provider == self.name
     }
 }
 
@@ -145,13 +171,13 @@ impl Claims<'_> {
         let candidate = self.replay.candidate;
         let mut unknown = Unknown::new();
         let mut identity = Identity {
-            principal: format!("jwt:{}:{subject}", self.provider.name),
+            principal: format!("{}:{}:{subject}", self.issuer.prefix, self.issuer.name),
             name: subject.to_owned(),
             credential: credential(self.record),
             scope: self.scope(),
             ..Identity::anonymous()
         };
-        let paths = (Some(&self.provider.claims), self.recorded.map(|recorded| &recorded.claims));
+        let paths = (Some(self.issuer.claims), self.recorded.map(|recorded| recorded.claims));
         let path =
             |of: fn(&crate::identity::spec::ClaimsSpec) -> Option<&crate::identity::spec::ClaimPath>| {
                 (paths.0.and_then(of), paths.1.and_then(of))
@@ -188,7 +214,7 @@ impl Claims<'_> {
             }
             let overwritten = self.recorded_consumer.is_some_and(|spec| spec.attributes.contains_key(name));
             let claims = (
-                self.provider.claims.attributes.get(name),
+                self.issuer.claims.attributes.get(name),
                 self.recorded.and_then(|recorded| recorded.claims.attributes.get(name)),
             );
             let now = binds(candidate, |spec| spec.attributes.contains_key(name));
@@ -254,7 +280,7 @@ impl Claims<'_> {
     }
 
     fn scope(&self) -> Scope {
-        let actions = self.provider.scopes.as_ref().map(|map| {
+        let actions = self.issuer.scopes.map(|map| {
             self.record.scopes.iter().filter_map(|scope| map.get(scope)).flatten().cloned().collect()
         });
         Scope { actions, ..Scope::default() }

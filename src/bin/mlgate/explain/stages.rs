@@ -9,7 +9,8 @@ use mlgate::filter::profile::{Authenticate, Profile, route_of};
 use mlgate::filter::refusal::{Reason, Refusal};
 use mlgate::host::Host;
 use mlgate::http::{HeadLimits, RequestHead};
-use mlgate::identity::{Identity, authenticate};
+use mlgate::identity::introspection::Answers;
+use mlgate::identity::{Identity, Known, authenticate};
 use mlgate::limits::Subject;
 use mlgate::policy::attributes::{Attributes, Value};
 use mlgate::policy::condition::{ClauseTrace, Truth};
@@ -129,9 +130,13 @@ impl Stages {
             Authenticate::Nobody(_) => Rc::clone(&config.anonymous),
             Authenticate::Caller(accepted) => {
                 let found = credentials::find(&head, &config.extraction);
-                let verified = RefCell::default();
-                authenticate(&found, accepted, config.authorities(&verified, host))
-                    .map_err(|error| Refusal::from(error).reason)?
+                let (verified, introspected) = (RefCell::default(), RefCell::default());
+                let known =
+                    Known { verified: &verified, introspected: &introspected, answers: &Answers::default() };
+                let found = authenticate(&found, accepted, config.authorities(known, host))
+                    .map_err(|error| Refusal::from(error).reason)?;
+                // nobody is asked from here
+                found.caller().ok_or(Reason::IntrospectionUnavailable)?
             }
         };
         self.caller = Some(Caller::of(&identity, request.assumed));

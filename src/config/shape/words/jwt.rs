@@ -29,8 +29,10 @@ pub(super) static JWT: Object = Object {
     rest: None,
 };
 
+/// What a word of `claims` names.
 const CLAIM_PATH: Shape = Either(&[Text(&CLAIM), List { of: &Text(&CLAIM), min: 1 }]);
-const SCOPES: Shape =
+/// `scopes` of an issuer.
+pub(super) const SCOPES: Shape =
     Shape::Object(&Object { fields: &[], rest: Some(Rest { names: &NAME, of: SOME_NAMES }) });
 const CLAIM_PATHS: Shape =
     Shape::Object(&Object { fields: &[], rest: Some(Rest { names: &NAME, of: CLAIM_PATH }) });
@@ -107,7 +109,8 @@ static JWK: Object = Object {
     rest: Some(Rest { names: &NAME, of: MEMBER }),
 };
 
-static CLAIMS: Object = Object {
+/// `claims` of an issuer.
+pub(super) static CLAIMS: Object = Object {
     fields: &[
         optional("subject", CLAIM_PATH, "The caller's name; absent means `sub`."),
         optional("roles", CLAIM_PATH, "A text or a list of texts."),
