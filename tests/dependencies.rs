@@ -8,8 +8,18 @@ use std::process::Command;
 use cargo_metadata::{CargoOpt, DependencyKind, Metadata, MetadataCommand, PackageId};
 
 /// Licences that a dependency may be used under.
-const LICENCES: [&str; 9] =
-    ["0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "ISC", "MIT", "Unicode-3.0", "Zlib"];
+const LICENCES: [&str; 10] = [
+    "0BSD",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unicode-3.0",
+    "Zlib",
+];
 
 /// Under other licences that allow what is done with them: the other engines of the member `peers` need them, which is
 /// built for comparisons and given to nobody. MPL-2.0, CC0-1.0.
