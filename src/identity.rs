@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::credentials::{self, Credentials, MAX_CREDENTIALS};
 use crate::host::Host;
@@ -120,6 +121,8 @@ pub enum AuthenticationError {
     CredentialsUnavailable,
     /// The issuer of an opaque token could not be asked.
     IntrospectionUnavailable,
+    /// Too many wrong credentials came from the same source: for this much longer nothing costly is done for it.
+    Blocked(Duration),
 }
 
 /// What credentials lead to.
@@ -149,6 +152,9 @@ pub struct Known<'a> {
     pub answers: &'a Answers,
 }
 
+/// Asks whether something costly may be done for whoever presents a credential: a signature, a question to somebody else.
+pub type MayWork<'a> = &'a dyn Fn() -> Result<(), AuthenticationError>;
+
 /// What credentials are checked against.
 #[derive(Clone, Copy)]
 pub struct Authorities<'a> {
@@ -164,6 +170,8 @@ pub struct Authorities<'a> {
     pub introspection: &'a Introspection,
     /// What was found out before.
     pub known: Known<'a>,
+    /// Asked before anything costly.
+    pub may_work: MayWork<'a>,
     /// Clock and signatures.
     pub host: &'a dyn Host,
 }
@@ -237,6 +245,14 @@ fn together(
     Ok(Rc::new(identity))
 }
 
+/// Nobody is kept from anything.
+///
+/// # Errors
+/// Never.
+pub const fn anybody_may_work() -> Result<(), AuthenticationError> {
+    Ok(())
+}
+
 // === impl Authentication ===
 
 impl Authentication {
@@ -273,7 +289,8 @@ impl Method {
         accepted: &[Self],
         authorities: Authorities<'_>,
     ) -> Result<Option<Authentication>, AuthenticationError> {
-        let Authorities { keys, listed, tokens, introspection, certificates, known, host } = authorities;
+        let Authorities { keys, listed, tokens, introspection, certificates, known, may_work, host } =
+            authorities;
         let mut found = presented.iter().filter(|credentials| self.is_shown_by(credentials, accepted));
         let Some(first) = found.next() else { return Ok(None) };
         if found.any(|other| other != first) {
@@ -283,9 +300,19 @@ impl Method {
         let caller = match first {
             Credentials::ApiKey(key) => keys.authenticate(&key.0, listed, now).map(Some),
             Credentials::Token(token) if self == Self::Introspection => {
-                return introspection.authenticate(token, known.answers, known.introspected, now).map(Some);
+                let found = introspection.authenticate(token, known.answers, known.introspected, now)?;
+                if let Authentication::Asks(_) = found {
+                    may_work()?;
+                }
+                return Ok(Some(found));
             }
-            Credentials::Token(token) => tokens.authenticate(&token.0, known.verified, host).map(Some),
+            Credentials::Token(token) => {
+                // what is remembered costs nothing
+                may_work().or_else(|blocked| {
+                    if tokens.remembers(&token.0, known.verified, host) { Ok(()) } else { Err(blocked) }
+                })?;
+                tokens.authenticate(&token.0, known.verified, host).map(Some)
+            }
             Credentials::Certificate(certificate) => certificates.authenticate(certificate),
         };
         Ok(caller?.map(Authentication::Caller))

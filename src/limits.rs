@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::host::Host;
 use crate::policy::condition::{Condition, Truth};
 
 pub mod compile;
+pub mod failures;
 pub mod gcra;
 pub mod key;
 pub mod remote;
@@ -20,7 +20,7 @@ pub mod slots;
 pub mod spec;
 
 use gcra::{Rate, Tats, Verdict};
-use key::HashKey;
+use key::Agreed;
 use remote::{Counter, Service};
 use slots::{Bill, Charged, Table, Trouble, Unavailable};
 use spec::ScopeSpec;
@@ -35,10 +35,7 @@ pub struct Limits {
     service: Option<Service>,
     principals: Table,
     sources: Table,
-    gate: String,
-    attempts: u32,
-    /// Known from the configuration, or read from shared data at the first charge, since configuring is pure.
-    hash_key: OnceLock<HashKey>,
+    hash_key: Agreed,
 }
 
 /// One limit.
@@ -108,6 +105,12 @@ pub enum Degraded {
     Condition,
     /// A shared value was not ours and counted as never written.
     Corrupt,
+    /// A wrong credential could not be counted against its source, or whether that is blocked not be found out.
+    Failures,
+    /// No slot was left for a wrong credential's source.
+    FailureSlots,
+    /// The source of a wrong credential is not known.
+    FailureSource,
     /// A charge could not be given back.
     Refund,
     /// The rate limit service gave no answer.
@@ -257,7 +260,7 @@ impl Limits {
         trouble: &Trouble,
         unknown: &mut Vec<String>,
     ) -> Result<(Verdict, Charged, Tats), Unavailable> {
-        let hash_key = self.hash_key(host)?;
+        let hash_key = self.hash_key.find(host)?;
         let (tier, rates) = limit.rates_of(&subject.attributes.principal.tier);
         // the tier is part of who is charged: its TATs mean nothing to the rates of another
         let tag = key::tag(hash_key, &limit.name, tier, &limit.key, subject, |part| {
@@ -271,16 +274,6 @@ impl Limits {
             *price = rate.price(bill.cost);
         }
         Ok((verdict, charged, prices))
-    }
-
-    fn hash_key(&self, host: &dyn Host) -> Result<&HashKey, Unavailable> {
-        match self.hash_key.get() {
-            Some(known) => Ok(known),
-            None => {
-                let agreed = key::agree(&self.gate, self.attempts, host)?;
-                Ok(self.hash_key.get_or_init(|| agreed))
-            }
-        }
     }
 
     const fn table(&self, kind: TableKind) -> &Table {
@@ -367,6 +360,9 @@ impl Degraded {
         match self {
             Self::Condition => "limit_condition",
             Self::Corrupt => "slots_corrupt",
+            Self::Failures => "failures",
+            Self::FailureSlots => "failure_slots",
+            Self::FailureSource => "failure_source",
             Self::Refund => "limit_refund",
             Self::Service => "rate_limit_service",
             Self::ServiceHeaders => "rate_limit_headers",

@@ -29,7 +29,8 @@ use crate::identity::mtls::Certificates;
 use crate::identity::revocation::Revocation;
 use crate::identity::secret::{NamedSecret, compile_keys};
 use crate::identity::spec::SourceTrust;
-use crate::identity::{Accepted, Authorities, Identity, Known};
+use crate::identity::{Accepted, Authorities, Identity, Known, anybody_may_work};
+use crate::limits::failures::Failures;
 use crate::limits::{self, KeyPart, Limits};
 use crate::policy::attributes::{self, AttributeMap, Category};
 use crate::policy::{Facts, PolicySelection, PolicySet};
@@ -80,6 +81,8 @@ pub struct Config {
     pub policies: PolicySet,
     /// How often.
     pub limits: Limits,
+    /// What becomes of sources of wrong credentials.
+    pub failures: Option<Failures>,
     /// What applies where.
     pub profiles: Profiles,
     /// What has to be known of a stream.
@@ -190,14 +193,17 @@ impl Config {
         let facts =
             Facts { catalogue: rules.catalogue(), environment: &environment_attributes, schema: &schema };
         let policies = PolicySet::compile(&document.authorization, facts, "/authorization", faults);
+        let shared_key = shared.first().map(|key| key.secret.expose());
         let limits = Limits::compile(
             &document.limits,
             document.rate_limit_service.as_ref(),
             &document.name,
             &document.bounds,
-            shared.first().map(|key| key.secret.expose()),
+            shared_key,
             faults,
         );
+        let guesses = document.authentication.failures.as_ref();
+        let failures = Failures::compile(guesses, &document.name, &document.bounds, shared_key, faults);
         obliged(document, &rules, &policies, faults);
         let profiles = profiles(document, &policies, &limits, faults);
         let (trail, digest) = audit(document, &revision, environment, faults);
@@ -233,6 +239,7 @@ impl Config {
             rules,
             policies,
             limits,
+            failures,
             profiles,
             wanted,
             digest: Rc::new(digest),
@@ -251,6 +258,7 @@ impl Config {
             introspection: &self.introspection,
             certificates: &self.certificates,
             known,
+            may_work: &anybody_may_work,
             host,
         }
     }

@@ -44,6 +44,8 @@ pub enum Reason {
     BodyUnreadable,
     /// Over a limit.
     RateLimited,
+    /// Too many wrong credentials came from the same source.
+    Blocked,
     /// Nobody could check the signature of a token.
     KeysUnavailable,
     /// A list that may know the key could not be had in time.
@@ -90,7 +92,7 @@ pub struct Refusal {
 
 impl Reason {
     /// Every reason, in the order of the table of the reference.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::PathAmbiguous,
         Self::HeadInvalid,
         Self::BodyAmbiguous,
@@ -109,6 +111,7 @@ impl Reason {
         Self::BodyTooLarge,
         Self::BodyUnreadable,
         Self::RateLimited,
+        Self::Blocked,
         Self::KeysUnavailable,
         Self::CredentialsUnavailable,
         Self::RevocationUnavailable,
@@ -155,6 +158,7 @@ impl Reason {
             Self::BodyTooLarge => same("body_too_large", 413, 8, "The body is larger than may be read"),
             Self::BodyUnreadable => same("body_unreadable", 415, 3, "The body's encoding cannot be read"),
             Self::RateLimited => same("rate_limited", 429, 8, "Over the rate limit"),
+            Self::Blocked => same("blocked", 429, 8, "Too many wrong credentials came from this address"),
             Self::KeysUnavailable => same("keys_unavailable", 503, 14, "The token could not be checked"),
             Self::CredentialsUnavailable => {
                 same("credentials_unavailable", 503, 14, "The key could not be checked")
@@ -185,7 +189,12 @@ impl From<Reason> for Refusal {
 
 impl From<AuthenticationError> for Refusal {
     fn from(error: AuthenticationError) -> Self {
-        Self::from(match error {
+        let retry_after = match error {
+            AuthenticationError::Blocked(left) => Some(left),
+            _ => None,
+        };
+        let reason = match error {
+            AuthenticationError::Blocked(_) => Reason::Blocked,
             AuthenticationError::Missing => Reason::CredentialMissing,
             AuthenticationError::Invalid => Reason::CredentialInvalid,
             AuthenticationError::Expired => Reason::CredentialExpired,
@@ -193,7 +202,8 @@ impl From<AuthenticationError> for Refusal {
             AuthenticationError::Unavailable => Reason::KeysUnavailable,
             AuthenticationError::CredentialsUnavailable => Reason::CredentialsUnavailable,
             AuthenticationError::IntrospectionUnavailable => Reason::IntrospectionUnavailable,
-        })
+        };
+        Self { reason, retry_after }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::filter::worker::{Place, Taker, Worker};
 use crate::host::{CalloutId, Host};
 use crate::http::{HeadLimits, RequestHead, StreamFacts};
 use crate::identity::revocation::Revocation;
-use crate::identity::{Authentication, AuthenticationError, Authorities, Identity, Known, authenticate};
+use crate::identity::{Authentication, Authorities, Identity, Known, authenticate};
 use crate::limits::Receipt;
 use crate::policy::attributes::Attributes;
 use crate::policy::cache::Question;
@@ -41,6 +41,7 @@ use inquiry::{Inquiring, Stranger};
 use quota::{Asked, Pending, Standing};
 
 mod body;
+mod guard;
 mod inquiry;
 mod quota;
 
@@ -196,32 +197,32 @@ impl Transaction {
     }
 
     fn identify(
-        &self,
+        &mut self,
         stranger: &Stranger,
         profile: &Profile,
         host: &dyn Host,
     ) -> Result<Authentication, Refusal> {
-        let config = &self.worker.config;
+        let worker = Rc::clone(&self.worker);
         match &profile.authenticate {
-            Authenticate::Nobody(_) => Ok(Authentication::Caller(Rc::clone(&config.anonymous))),
+            Authenticate::Nobody(_) => Ok(Authentication::Caller(Rc::clone(&worker.config.anonymous))),
             Authenticate::Caller(accepted) => {
-                let found = credentials::find(&stranger.head, &config.extraction);
+                let found = credentials::find(&stranger.head, &worker.config.extraction);
                 let known = Known {
-                    verified: &self.worker.verified,
-                    introspected: &self.worker.introspected,
+                    verified: &worker.verified,
+                    introspected: &worker.introspected,
                     answers: &stranger.answers,
                 };
-                let listed = self.worker.lists.keys(host);
-                let authorities = config.authorities(known, host);
+                let listed = worker.lists.keys(host);
+                let authorities = worker.config.authorities(known, host);
                 let authorities = Authorities { listed: listed.borrowed(), ..authorities };
-                authenticate(&found, accepted, authorities).map_err(|error| {
-                    let retry_after = match error {
-                        AuthenticationError::CredentialsUnavailable => {
-                            self.worker.lists.keys_retry_after(host)
-                        }
-                        _ => None,
-                    };
-                    Refusal { retry_after, ..Refusal::from(error) }
+                let found = self.guarded(stranger.head.source, host, |may_work| {
+                    authenticate(&found, accepted, Authorities { may_work, ..authorities })
+                });
+                found.map_err(|refusal| match refusal.reason {
+                    Reason::CredentialsUnavailable => {
+                        Refusal { retry_after: worker.lists.keys_retry_after(host), ..refusal }
+                    }
+                    _ => refusal,
                 })
             }
         }

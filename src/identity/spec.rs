@@ -9,6 +9,10 @@ use crate::config::values::{DurationText, TimestampText};
 use crate::identity::jwks::Algorithm;
 use crate::identity::jwt::token::TokenType;
 
+pub use failures::FailuresSpec;
+
+mod failures;
+
 /// One configured caller.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +142,8 @@ pub struct AuthenticationSpec {
     pub revocation: RevocationSpec,
     /// Where more consumers are listed.
     pub credentials_list: Option<PolledSpec>,
+    /// What becomes of sources of wrong credentials; absent: nothing.
+    pub failures: Option<FailuresSpec>,
 }
 
 /// `authentication.mtls`.

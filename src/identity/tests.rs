@@ -67,6 +67,7 @@ impl Scene {
                 introspected: &RefCell::default(),
                 answers: &Answers::default(),
             },
+            may_work: &anybody_may_work,
             host: &host,
         };
         authenticate(presented, accepted, authorities).map(|found| found.caller().unwrap())

@@ -1,12 +1,11 @@
 //! The words of `limits` become [`Limits`], or all of their faults.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
 
 use crate::config::document::BoundsSpec;
 use crate::config::faults::{Faults, segment};
 use crate::limits::gcra::{MAX_RATES, Rate};
-use crate::limits::key::{self, KeyPart};
+use crate::limits::key::{Agreed, KeyPart};
 use crate::limits::remote;
 use crate::limits::slots::Table;
 use crate::limits::spec::{LimitSpec, RateSpec, ScopeSpec, ServiceSpec};
@@ -66,9 +65,7 @@ impl Limits {
         Self {
             principals: table(TableKind::Principal, bounds.principal_slots),
             sources: table(TableKind::Source, bounds.source_slots),
-            gate: gate.to_owned(),
-            attempts: bounds.cas_retries,
-            hash_key: shared_key.map_or_else(OnceLock::new, |secret| key::derive(secret, gate).into()),
+            hash_key: Agreed::new(gate, bounds.cas_retries, shared_key),
             service: service.map(|spec| remote::compile::service(spec, "/rate_limit_service", faults)),
             limits,
         }

@@ -272,7 +272,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 /// Another worker may have charged at a time that a cached clock has not reached yet.
-const CLOCK_SLACK: u64 = 1_000_000_000;
+pub(crate) const CLOCK_SLACK: u64 = 1_000_000_000;
 
 #[cfg(test)]
 #[expect(

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::hash::Hasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::OnceLock;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -73,6 +74,15 @@ pub(crate) enum Network {
 
 /// The key of all tags of one gate: 128 bits.
 pub(crate) type HashKey = [u8; 16];
+
+/// A [`HashKey`] that is known from the configuration, or read from shared data when it is needed first, since
+/// configuring is pure.
+#[derive(Debug)]
+pub(crate) struct Agreed {
+    gate: String,
+    attempts: u32,
+    known: OnceLock<HashKey>,
+}
 
 // === impl KeyPart ===
 
@@ -188,6 +198,34 @@ pub(crate) fn overflow_tag(hash_key: &HashKey, limit: &str, tier: &str) -> Tag {
     let mut digest = Digest::new(hash_key, limit, tier);
     digest.kind(OVERFLOW);
     digest.finish()
+}
+
+/// The tag of a source in a table of its own.
+pub(crate) fn source_tag(hash_key: &HashKey, what: &str, source: Network) -> Tag {
+    let mut digest = Digest::new(hash_key, what, "");
+    digest.network(source);
+    digest.finish()
+}
+
+// === impl Agreed ===
+
+impl Agreed {
+    /// `secret` is the first of `shared_data.keys`.
+    pub(crate) fn new(gate: &str, attempts: u32, secret: Option<&[u8]>) -> Self {
+        let known = secret.map_or_else(OnceLock::new, |secret| derive(secret, gate).into());
+        Self { gate: gate.to_owned(), attempts, known }
+    }
+
+    /// The key, which the first who asks reads or leaves in shared data.
+    pub(crate) fn find(&self, host: &dyn Host) -> Result<&HashKey, Unavailable> {
+        match self.known.get() {
+            Some(known) => Ok(known),
+            None => {
+                let agreed = agree(&self.gate, self.attempts, host)?;
+                Ok(self.known.get_or_init(|| agreed))
+            }
+        }
+    }
 }
 
 /// Derives the key of all tags from a configured secret.

@@ -18,6 +18,7 @@ use crate::host::{Host, HostError, Version};
 use crate::limits::gcra::{self, Rate, Tats, Verdict};
 
 use bucket::Bucket;
+pub(crate) use bucket::Place;
 pub use bucket::{ENTRY_BYTES, WAYS};
 
 mod bucket;
@@ -106,20 +107,39 @@ impl Table {
         host: &dyn Host,
         trouble: &Trouble,
     ) -> Result<(Verdict, Charged), Unavailable> {
-        let bucket = self.bucket_of(&bill.tag);
+        self.update(&bill.tag, bill.overflow, host, trouble, |place, now| {
+            trouble.overflow.set(trouble.overflow.get() || place.shared);
+            let verdict = gcra::charge(&place.tats, bill.rates, now, bill.cost);
+            let tats = match verdict {
+                Verdict::Admitted { tats, .. } => Some(tats),
+                Verdict::Refused { .. } => None,
+            };
+            (tats, verdict)
+        })
+    }
+
+    /// Looks at the entry of a tag and, where `change` says so, writes what it becomes, in one compare-and-set.
+    pub(crate) fn update<T>(
+        &self,
+        tag: &Tag,
+        overflow: &dyn Fn() -> Tag,
+        host: &dyn Host,
+        trouble: &Trouble,
+        change: impl Fn(&Place, u64) -> (Option<Tats>, T),
+    ) -> Result<(T, Charged), Unavailable> {
+        let bucket = self.bucket_of(tag);
         let key = self.key(bucket);
         for _ in 0..self.attempts {
             let (mut entries, version) = read(&key, host, trouble)?;
             // the clock is read after the value: whoever wrote it took its time before, so none of it is ahead of ours
             let now = host.monotonic().nanos();
-            let place = entries.place(&bill.tag, bill.overflow, self.overflow, now);
-            trouble.overflow.set(trouble.overflow.get() || place.shared);
+            let place = entries.place(tag, overflow, self.overflow, now);
             let charged = Charged { bucket, tag: place.tag, at: now };
-            let verdict = gcra::charge(&place.tats, bill.rates, now, bill.cost);
-            let Verdict::Admitted { tats, .. } = verdict else { return Ok((verdict, charged)) };
+            let (tats, told) = change(&place, now);
+            let Some(tats) = tats else { return Ok((told, charged)) };
             entries.put(place.index, &place.tag, &tats);
             if write(&key, &entries, version, host)? {
-                return Ok((verdict, charged));
+                return Ok((told, charged));
             }
         }
         Err(Unavailable)

@@ -193,7 +193,8 @@ fn each_reason_has_its_row() {
     let code = Reason::ALL.into_iter().map(|reason| {
         let answer = reason.answer();
         let limited = reason == Reason::RateLimited;
-        let refusal = Refusal { reason, retry_after: limited.then_some(std::time::Duration::from_secs(1)) };
+        let timed = limited || reason == Reason::Blocked;
+        let refusal = Refusal { reason, retry_after: timed.then_some(std::time::Duration::from_secs(1)) };
         let caller = Caller { decision_id: "", grpc: false, invalid_credential_status: 401, realm: "" };
         let reply = reply(refusal, limited.then_some(&quota), caller);
         let own = ["content-type", "cache-control"];

@@ -74,6 +74,7 @@ fn caller(
             introspected: &RefCell::default(),
             answers: &Answers::default(),
         },
+        may_work: &|| Ok(()),
         host: &host,
     };
     authenticate(&presented, accepted, authorities).map(|authentication| authentication.caller().unwrap())

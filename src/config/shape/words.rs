@@ -73,6 +73,19 @@ const PROFILES: Shape =
 const ROUTES: Shape =
     Shape::Object(&Object { fields: &[], rest: Some(Rest { names: &ANY, of: Text(&NAME) }) });
 
+static FAILURES: Object = Object {
+    fields: &[
+        optional("limit", COUNT, "Wrong credentials of one source (IPv6 by /64); absent means 20."),
+        optional("window", Duration, "In which time; absent means 1m."),
+        optional(
+            "block",
+            Duration,
+            "For how long tokens of that source are not verified then; absent means 5m, at most 24h.",
+        ),
+    ],
+    rest: None,
+};
+
 static REVISION: Object = Object {
     fields: &[
         optional("id", Text(&ANY), "For instance a commit."),
@@ -145,7 +158,11 @@ static AUTHENTICATION: Object = Object {
             Shape::Object(&CREDENTIALS_LIST_WORDS),
             "A list of consumers and keys that comes without a push.",
         ),
-        later("failures"),
+        optional(
+            "failures",
+            Shape::Object(&FAILURES),
+            "What becomes of sources of wrong credentials; absent: nothing.",
+        ),
     ],
     rest: None,
 };
@@ -400,7 +417,11 @@ static BOUNDS: Object = Object {
         optional("wait", Duration, "How long one waits."),
         optional("json_depth", Integer { min: 1, max: 128 }, "Nesting of a body that is read."),
         optional("principal_slots", COUNT, "Slots of limits by principal."),
-        optional("source_slots", COUNT, "Slots of limits by source."),
+        optional(
+            "source_slots",
+            COUNT,
+            "Slots of limits by source, and as many of sources of wrong credentials.",
+        ),
         optional("cas_retries", Integer { min: 1, max: 64 }, "Attempts of one charge."),
         optional("audit_queue", Size, "Bytes of events that wait in one worker."),
         optional("metric_series", COUNT, "Different series of metrics."),

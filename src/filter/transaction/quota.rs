@@ -268,7 +268,7 @@ impl Transaction {
     }
 
     /// What was worse than it should be, and parts of keys that the request lacks: each once in its event.
-    fn note(&mut self, degraded: &[Degraded], unknown: &[String], host: &dyn Host) {
+    pub(super) fn note(&mut self, degraded: &[Degraded], unknown: &[String], host: &dyn Host) {
         for degraded in degraded {
             self.worker.metrics.degraded(degraded.word(), host);
         }

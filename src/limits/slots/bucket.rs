@@ -21,15 +21,15 @@ pub(super) struct InvalidBucket;
 
 /// Which entry a caller may charge to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Its index; may be one past the last.
-    pub(super) index: usize,
+    pub(crate) index: usize,
     /// Whose it is then: the caller's, or the overflow's.
-    pub(super) tag: Tag,
+    pub(crate) tag: Tag,
     /// What stands there for this caller.
-    pub(super) tats: Tats,
+    pub(crate) tats: Tats,
     /// Whether it is the overflow's.
-    pub(super) shared: bool,
+    pub(crate) shared: bool,
 }
 
 // === impl Bucket ===
