@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use mlgate::cases;
 use mlgate::envoy::CAPABILITIES;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::collector::{Collector, LISTS, text};
 use crate::{Cluster, Envoy, EnvoyBuilder, Plugin, Route, Stack, artifacts, filter_file};
@@ -48,6 +48,15 @@ fn lists(stack: &Stack, document: &Value) -> anyhow::Result<BTreeSet<String>> {
         clusters.insert(cluster.to_owned());
     }
     Ok(clusters)
+}
+
+/// One hop in front is believed: for `EnvoyBuilder::edit`, where a test says who is calling.
+pub fn behind_one_hop(bootstrap: &mut Value) {
+    let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    if let Some(Value::Object(manager)) = bootstrap.pointer_mut(manager) {
+        manager.insert("use_remote_address".to_owned(), json!(true));
+        manager.insert("xff_num_trusted_hops".to_owned(), json!(1));
+    }
 }
 
 // === impl Gate ===

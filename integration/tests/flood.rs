@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::Request;
 use mlgate::cases;
 use mlgate_integration::client::Http1;
-use mlgate_integration::gate::Gate;
+use mlgate_integration::gate::{Gate, behind_one_hop};
 use mlgate_integration::{Cluster, Route};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -111,15 +111,6 @@ fn document(slots: Option<u32>) -> Value {
                 "match": {"methods": ["GET"], "path": "/open"}},
         },
     })
-}
-
-/// One hop in front is believed.
-fn behind_one_hop(bootstrap: &mut Value) {
-    let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
-    if let Some(Value::Object(manager)) = bootstrap.pointer_mut(manager) {
-        manager.insert("use_remote_address".to_owned(), json!(true));
-        manager.insert("xff_num_trusted_hops".to_owned(), json!(1));
-    }
 }
 
 /// A connection of which only statuses are read, since the flood should cost Envoy more than the test. Several requests at

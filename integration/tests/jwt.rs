@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "tokens are made for the time in which the test runs")]
 
+#[path = "../../tests/jwt/p521.rs"]
+mod p521;
 #[path = "../../tests/jwt/tokens.rs"]
 mod tokens;
 
@@ -9,6 +11,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::Request;
 use jsonwebtoken::Algorithm;
@@ -57,8 +61,8 @@ impl Scene {
                 "name": "corp",
                 "issuer": ISSUER,
                 "audiences": ["model-gateway"],
-                "algorithms": ["RS256", "RS384", "RS512", "ES256", "ES384", "EdDSA", "HS256"],
-                "local_jwks": { "keys": [rsa().jwk, p256().jwk, p384().jwk, ed25519().jwk] },
+                "algorithms": ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA", "HS256"],
+                "local_jwks": { "keys": [rsa().jwk, p256().jwk, p384().jwk, p521::jwk(), ed25519().jwk] },
                 "hmac_secrets": [{ "id": "shared", "env": "MLGATE_JWT_SECRET_1" }],
                 "scopes": { "models:read": ["list"] },
                 "claims": { "roles": ["realm_access", "roles"], "tier": "plan", "attributes": { "org": "org" } },
@@ -182,6 +186,92 @@ async fn tokens_of_every_algorithm_pass_and_wrong_ones_do_not() -> anyhow::Resul
         let (_, signature) = token.rsplit_once('.').context("no signature")?;
         scene.check_refused(&format!("{text}.{signature}"), "credential_invalid", &what).await?;
     }
+    scene.envoy.check_unharmed().await
+}
+
+/// A token with another signature.
+fn with_signature(token: &str, signature: &[u8]) -> String {
+    let text = token.rsplit_once('.').map_or(token, |(text, _)| text);
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+fn signature(token: &str) -> anyhow::Result<Vec<u8>> {
+    Ok(URL_SAFE_NO_PAD.decode(token.rsplit_once('.').context("no signature")?.1)?)
+}
+
+/// The sum of two numbers of one length, big-endian; `None` where it has more bytes.
+fn sum(left: &[u8], right: &[u8]) -> Option<Vec<u8>> {
+    let mut carry = 0_u16;
+    let mut sum: Vec<u8> = left
+        .iter()
+        .zip(right)
+        .rev()
+        .map(|(left, right)| {
+            let digit = carry.saturating_add(u16::from(*left)).saturating_add(u16::from(*right));
+            carry = digit >> 8;
+            digit.to_le_bytes()[0]
+        })
+        .collect();
+    sum.reverse();
+    (carry == 0).then_some(sum)
+}
+
+#[tokio::test]
+async fn the_proxy_takes_no_second_spelling_of_a_signature() -> anyhow::Result<()> {
+    let scene = Scene::start("jwt-spellings", false, |_| ()).await?;
+    let claims = claims("alice", 300)?;
+    for (what, token, half) in [
+        ("ES256", p256().token(Algorithm::ES256, &claims), 32),
+        ("ES384", p384().token(Algorithm::ES384, &claims), 48),
+        ("ES512", p521::token(&claims), 66),
+    ] {
+        let right = signature(&token)?;
+        let (r, s) = right.split_at_checked(half).context("too short")?;
+        let (zeros, ones) = (vec![0; half], vec![0xff; half]);
+        for wrong in [
+            Vec::new(),
+            zeros.repeat(2),
+            ones.repeat(2),
+            [r, &zeros].concat(),
+            [&zeros, s].concat(),
+            [&[0], r, &[0], s].concat(),
+            [&right[..], &[0]].concat(),
+            right.repeat(2),
+            // what the proxy itself reads, which no JWS carries
+            [&[0x30, 6, 2, 1][..], &[1, 2, 1, 1]].concat(),
+        ] {
+            scene.check_refused(&with_signature(&token, &wrong), "credential_invalid", what).await?;
+        }
+        assert_eq!(scene.call(&token).await?.status, 200, "{what}");
+    }
+    let modulus = URL_SAFE_NO_PAD.decode(text(&rsa().jwk, "/n"))?;
+    // one in two has room for the modulus in as many bytes
+    let mut found = None;
+    for number in 0..100 {
+        let mut claims = claims.clone();
+        claims["jti"] = json!(number.to_string());
+        let token = rsa().token(Algorithm::RS256, &claims);
+        if let Some(second) = sum(&signature(&token)?, &modulus) {
+            found = Some((token, second));
+            break;
+        }
+    }
+    let (token, second) = found.context("no signature has room")?;
+    let right = signature(&token)?;
+    for wrong in [&second, &[&[0], &right[..]].concat(), &vec![0; 256], &vec![0xff; 256], &Vec::new()] {
+        scene.check_refused(&with_signature(&token, wrong), "credential_invalid", "RS256").await?;
+    }
+    // PSS under the name of the other padding
+    let header = r#"{"alg":"RS256","kid":"rsa"}"#;
+    let pss = rsa().sign(Algorithm::PS256, header, &claims.to_string());
+    scene.check_refused(&pss, "credential_invalid", "PSS").await?;
+    assert_eq!(scene.call(&token).await?.status, 200);
+    // nor an ID token where an access token is due
+    let mut id_token = claims.clone();
+    id_token["nonce"] = json!("n-1");
+    let id_token =
+        ed25519().sign(Algorithm::EdDSA, r#"{"alg":"EdDSA","kid":"ed25519"}"#, &id_token.to_string());
+    scene.check_refused(&id_token, "credential_invalid", "an ID token").await?;
     scene.envoy.check_unharmed().await
 }
 
