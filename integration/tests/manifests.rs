@@ -7,19 +7,13 @@ use std::process::Command;
 
 use anyhow::{Context, anyhow, bail};
 use mlgate::config::tree::Tree;
+use mlgate::config::{self, Format};
 use mlgate_integration::{EnvoyBuilder, Stack, artifacts, client};
 use serde_json::{Map, Value, json};
 
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 const MANAGER: &str = "envoy.filters.network.http_connection_manager";
 const SHA256: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-const VARIABLES: [&str; 5] = [
-    "MLGATE_CHAIN_KEY_1",
-    "MLGATE_DIGEST_KEY_1",
-    "MLGATE_SHARED_KEY_1",
-    "MLGATE_PEPPER_1",
-    "MLGATE_JWT_SECRET_1",
-];
 
 #[test]
 fn what_is_shipped_has_the_fields_and_types_of_its_kind() -> anyhow::Result<()> {
@@ -125,7 +119,7 @@ async fn a_gateway_of_istio_decides_and_counts() -> anyhow::Result<()> {
         "models.example:80/health=health",
     ])?;
     let (bootstrap, _) = istio(&stack, &objects)?;
-    let envoy = with_variables(EnvoyBuilder::new().whole(bootstrap)).start(&stack).await?;
+    let envoy = with_variables(EnvoyBuilder::new().whole(bootstrap))?.start(&stack).await?;
     let path = "/v1/models/fraud-detector:predict";
     let refused = client::post(envoy.address(), path, "application/json", "{}").await?;
     assert_eq!(refused.status, 401, "{}", refused.text());
@@ -361,15 +355,19 @@ fn gateway(objects: &[Value]) -> anyhow::Result<Value> {
 }
 
 async fn accepted(stack: &Stack, what: &str, bootstrap: Value) -> anyhow::Result<()> {
-    let (status, log) = with_variables(EnvoyBuilder::new().whole(bootstrap)).validate(stack).await?;
+    let (status, log) = with_variables(EnvoyBuilder::new().whole(bootstrap))?.validate(stack).await?;
     assert!(status.success() && log.contains("OK"), "{what}: {log}");
     Ok(())
 }
 
-fn with_variables(builder: EnvoyBuilder) -> EnvoyBuilder {
-    VARIABLES.iter().fold(builder, |builder, name| {
+/// With a value for each variable of the example that has every word.
+fn with_variables(builder: EnvoyBuilder) -> anyhow::Result<EnvoyBuilder> {
+    let full = fs::read(artifacts::root().join("envoy/config/full.yaml"))?;
+    let (document, _) = config::read(&full, Format::Yaml).map_err(|faults| anyhow!("{faults:?}"))?;
+    let names = config::findings::variables(&document).into_iter().map(|(_, name)| name);
+    Ok(names.fold(builder, |builder, name| {
         builder.environment(name, "a secret of this test, which is longer than 32 bytes")
-    })
+    }))
 }
 
 fn authority() -> anyhow::Result<String> {
