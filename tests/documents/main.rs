@@ -145,6 +145,23 @@ fn each_operator_has_its_row_and_an_example_that_works() {
     }
 }
 
+/// Which Envoys were tried is written by `make versions`; by hand nobody may take one out.
+#[test]
+fn the_readme_says_which_envoys_were_tried() {
+    let readme = read("README.md");
+    let table =
+        readme.split("<!-- versions -->\n").nth(1).unwrap().split("<!-- /versions -->").next().unwrap();
+    let rows: Vec<Vec<&str>> =
+        table.lines().skip(2).map(|line| line.split('|').map(str::trim).collect()).collect();
+    let minors: Vec<&str> =
+        rows.iter().filter_map(|row| row.get(1)?.rsplit_once('.')).map(|(minor, _)| minor).collect();
+    assert_eq!(minors, ["1.36", "1.37", "1.38", "1.39", "1.40"]);
+    for row in rows {
+        let cases: Option<u32> = row.get(2).and_then(|cell| cell.parse().ok());
+        assert!(cases.is_some_and(|cases| cases > 100), "{row:?}");
+    }
+}
+
 #[test]
 fn each_bound_has_its_default() {
     // Taken apart whole: a new bound does not compile without its row.
