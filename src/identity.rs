@@ -11,9 +11,11 @@ use crate::policy::attributes::AttributeMap;
 pub mod api_key;
 pub mod bindings;
 pub mod consumer;
+pub mod discovery;
 pub mod introspection;
 pub mod jwks;
 pub mod jwt;
+pub mod keyring;
 pub mod mapping;
 pub mod mtls;
 pub mod polled;
@@ -28,6 +30,7 @@ use introspection::cache::Introspected;
 use introspection::{Answers, Introspection};
 use jwt::Tokens;
 use jwt::cache::Verified;
+use keyring::{Keyrings, KeysTicket};
 use mtls::Certificates;
 
 pub use scope::Scope;
@@ -119,6 +122,8 @@ pub enum AuthenticationError {
     Unavailable,
     /// A list that may know the key cannot be had.
     CredentialsUnavailable,
+    /// The issuer's keys are not there, and nobody may look for them before this time has passed.
+    KeysUnavailable(Duration),
     /// The issuer of an opaque token could not be asked.
     IntrospectionUnavailable,
     /// Too many wrong credentials came from the same source: for this much longer nothing costly is done for it.
@@ -139,6 +144,8 @@ pub enum Authentication {
 pub enum Inquiry {
     /// What the issuer says of an opaque token.
     Introspection(introspection::Question),
+    /// What keys an issuer publishes.
+    Keys(KeysTicket),
 }
 
 /// What was found out before.
@@ -146,6 +153,8 @@ pub enum Inquiry {
 pub struct Known<'a> {
     /// Tokens whose signature was right a short while ago.
     pub verified: &'a RefCell<Verified>,
+    /// Keys that issuers publish.
+    pub keyrings: &'a Keyrings,
     /// What issuers said of tokens a short while ago.
     pub introspected: &'a RefCell<Introspected>,
     /// What was answered about this request.
@@ -309,9 +318,10 @@ impl Method {
             Credentials::Token(token) => {
                 // what is remembered costs nothing
                 may_work().or_else(|blocked| {
-                    if tokens.remembers(&token.0, known.verified, host) { Ok(()) } else { Err(blocked) }
+                    let remembers = tokens.remembers(&token.0, known.verified, known.keyrings, host);
+                    if remembers { Ok(()) } else { Err(blocked) }
                 })?;
-                tokens.authenticate(&token.0, known.verified, host).map(Some)
+                return tokens.authenticate(&token.0, known.verified, known.keyrings, host).map(Some);
             }
             Credentials::Certificate(certificate) => certificates.authenticate(certificate),
         };

@@ -30,6 +30,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::audit::chain::hex;
 
+pub mod compile;
 pub mod keeper;
 pub mod record;
 pub mod store;

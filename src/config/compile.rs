@@ -172,7 +172,7 @@ impl Config {
             &document.consumers,
             &document.authentication,
             &bindings,
-            token_bytes,
+            &document.bounds,
             environment,
             faults,
         );

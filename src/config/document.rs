@@ -122,6 +122,10 @@ pub struct BoundsSpec {
     pub verified_tokens: u32,
     /// Decisions that one worker remembers.
     pub decisions: u32,
+    /// A document of keys that an issuer publishes.
+    pub jwks_bytes: SizeText,
+    /// Keys of one issuer.
+    pub jwks_keys: u32,
 }
 
 /// One profile.
@@ -212,6 +216,8 @@ impl Default for BoundsSpec {
             token_bytes: SizeText(16 << 10),
             verified_tokens: 4096,
             decisions: 4096,
+            jwks_bytes: SizeText(256 << 10),
+            jwks_keys: 100,
         }
     }
 }

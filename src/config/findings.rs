@@ -79,6 +79,7 @@ pub fn certificates(document: &Document, found: &mut Faults) {
 /// Everything else.
 pub fn find(document: &Document, now: UnixTime, found: &mut Faults) {
     keys(document, now, found);
+    published(document, found);
     audit(document, found);
     lists(document, found);
     grants(document, found);
@@ -99,6 +100,39 @@ fn keys(document: &Document, now: UnixTime, found: &mut Faults) {
                 );
             }
         }
+    }
+}
+
+/// Keys that issuers publish, where somebody could come between, or every worker has to ask for itself.
+fn published(document: &Document, found: &mut Faults) {
+    let providers = document.authentication.jwt.providers.iter().enumerate();
+    let mut any = false;
+    for (index, provider) in providers {
+        let places = [
+            ("remote_jwks", provider.remote_jwks.as_ref().map(|remote| Some(remote.uri.as_str()))),
+            ("discovery", provider.discovery.as_ref().map(|discovery| discovery.uri.as_deref())),
+        ];
+        for (word, uri) in places.into_iter().filter_map(|(word, uri)| Some((word, uri?))) {
+            any = true;
+            let (at, uri) = match uri {
+                Some(uri) => (format!("{word}/uri"), uri),
+                None => (String::from("issuer"), provider.issuer.as_str()),
+            };
+            if uri.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://")) {
+                found.at(
+                    format!("/authentication/jwt/providers/{index}/{at}"),
+                    format!("whoever is between here and `{}` could let anybody in", provider.name),
+                    "write `https`, and give the cluster TLS that verifies the server",
+                );
+            }
+        }
+    }
+    if any && document.shared_data.keys.is_empty() {
+        found.at(
+            "/shared_data/keys",
+            "without a key no worker believes what another has fetched: each asks the issuers for itself",
+            "write `keys` with a secret of the environment",
+        );
     }
 }
 

@@ -41,6 +41,19 @@ pub fn named(document: &Document) -> Vec<NamedCluster<'_>> {
         protocol: Protocol::Grpc,
         trust: Trust::Service,
     });
+    let keys = document.authentication.jwt.providers.iter().flat_map(|provider| {
+        let of =
+            |name, pointer| NamedCluster { name, pointer, protocol: Protocol::Http, trust: Trust::Access };
+        let remote = provider.remote_jwks.iter();
+        let remote = remote.map(move |r| of(&r.cluster, "/authentication/jwt/providers/remote_jwks/cluster"));
+        let discovery = provider.discovery.iter().flat_map(move |discovery| {
+            let document = of(&discovery.cluster, "/authentication/jwt/providers/discovery/cluster");
+            let keys = discovery.jwks_cluster.iter();
+            let keys = keys.map(move |name| of(name, "/authentication/jwt/providers/discovery/jwks_cluster"));
+            std::iter::once(document).chain(keys)
+        });
+        remote.chain(discovery)
+    });
     let collector = NamedCluster {
         name: &document.audit.collector.cluster,
         pointer: "/audit/collector/cluster",
@@ -61,5 +74,5 @@ pub fn named(document: &Document) -> Vec<NamedCluster<'_>> {
         .map(|name| list(name, "/authentication/revocation/cluster"))
         .into_iter()
         .chain(credentials.map(|name| list(name, "/authentication/credentials_list/cluster")));
-    asked.chain(service).chain(lists).chain([collector]).collect()
+    asked.chain(keys).chain(service).chain(lists).chain([collector]).collect()
 }

@@ -26,7 +26,7 @@ struct Series<'a> {
 }
 
 /// Every name, its kind and its labels, as the reference lists them.
-pub const NAMES: [(&str, &str, &str); 9] = [
+pub const NAMES: [(&str, &str, &str); 10] = [
     ("mlgate_requests_total", "counter", "decision, reason, profile"),
     ("mlgate_duration_us", "histogram", "stage"),
     ("mlgate_limit_total", "counter", "limit, outcome"),
@@ -35,6 +35,7 @@ pub const NAMES: [(&str, &str, &str); 9] = [
     ("mlgate_audit_queue_events", "gauge", ""),
     ("mlgate_audit_dropped_total", "counter", ""),
     ("mlgate_revocation_lag_seconds", "gauge", ""),
+    ("mlgate_jwks_age_seconds", "gauge", "provider"),
     ("mlgate_config_info", "gauge", "revision"),
 ];
 
@@ -95,6 +96,14 @@ impl Metrics {
     pub fn revocation_lag(&self, lag: Duration, host: &dyn Host) {
         self.with(MetricKind::Gauge, "mlgate_revocation_lag_seconds", &[], host, |id| {
             host.record(id, lag.as_secs());
+        });
+    }
+
+    /// Since when nobody has said that the keys which an issuer publishes are the newest.
+    pub fn jwks_age(&self, provider: &str, age: Duration, host: &dyn Host) {
+        let labels = [("provider", provider)];
+        self.with(MetricKind::Gauge, "mlgate_jwks_age_seconds", &labels, host, |id| {
+            host.record(id, age.as_secs());
         });
     }
 

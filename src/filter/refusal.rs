@@ -46,7 +46,7 @@ pub enum Reason {
     RateLimited,
     /// Too many wrong credentials came from the same source.
     Blocked,
-    /// Nobody could check the signature of a token.
+    /// Nobody could check the signature of a token, or its issuer's keys are not there.
     KeysUnavailable,
     /// A list that may know the key could not be had in time.
     CredentialsUnavailable,
@@ -191,6 +191,7 @@ impl From<AuthenticationError> for Refusal {
     fn from(error: AuthenticationError) -> Self {
         let retry_after = match error {
             AuthenticationError::Blocked(left) => Some(left),
+            AuthenticationError::KeysUnavailable(wait) => Some(wait.max(Duration::from_secs(1))),
             _ => None,
         };
         let reason = match error {
@@ -199,7 +200,9 @@ impl From<AuthenticationError> for Refusal {
             AuthenticationError::Invalid => Reason::CredentialInvalid,
             AuthenticationError::Expired => Reason::CredentialExpired,
             AuthenticationError::Revoked => Reason::CredentialRevoked,
-            AuthenticationError::Unavailable => Reason::KeysUnavailable,
+            AuthenticationError::Unavailable | AuthenticationError::KeysUnavailable(_) => {
+                Reason::KeysUnavailable
+            }
             AuthenticationError::CredentialsUnavailable => Reason::CredentialsUnavailable,
             AuthenticationError::IntrospectionUnavailable => Reason::IntrospectionUnavailable,
         };

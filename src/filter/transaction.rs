@@ -166,6 +166,7 @@ impl Transaction {
         };
         let Stranger { head, profile: index, .. } = stranger;
         self.exchange.identified(&identity);
+        self.note_stale_keys(&identity, host);
         // Only a verified caller learns it, and the event says whose credential is still being tried.
         let unrevoked = self.unrevoked(&head, profile, &identity, host)?;
 
@@ -209,6 +210,7 @@ impl Transaction {
                 let found = credentials::find(&stranger.head, &worker.config.extraction);
                 let known = Known {
                     verified: &worker.verified,
+                    keyrings: &worker.keyrings,
                     introspected: &worker.introspected,
                     answers: &stranger.answers,
                 };

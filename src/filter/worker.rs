@@ -9,14 +9,16 @@ use crate::audit::export::Trail;
 use crate::config::Config;
 use crate::filter::lists::Lists;
 use crate::filter::metrics::Metrics;
-use crate::host::Host;
+use crate::host::{CalloutId, Host};
 use crate::identity::introspection::QuestionKey;
 use crate::identity::introspection::cache::Introspected;
 use crate::identity::jwt::cache::Verified;
+use crate::identity::keyring::Keyrings;
 use crate::limits::remote::breaker::Breaker;
 use crate::policy::Decision;
 use crate::policy::attributes::Attributes;
 use crate::policy::cache::{Decisions, Question};
+use crate::remote::keeper::Reply;
 use crate::remote::store::Store;
 
 /// See the module.
@@ -38,6 +40,8 @@ pub struct Worker {
     pub lists: Lists,
     /// Where documents of other servers are kept.
     store: Store,
+    /// Keys that issuers publish.
+    pub keyrings: Keyrings,
     waiting: RefCell<Waiting>,
     /// Questions that somebody here has asked, and that are not answered yet.
     in_flight: RefCell<BTreeSet<QuestionKey>>,
@@ -94,6 +98,7 @@ impl Worker {
         let introspected = RefCell::new(Introspected::new(config.bounds.verified_tokens));
         let store = config.store.clone();
         let lists = Lists::new(&config, &store);
+        let keyrings = config.tokens.keyrings(&config.name, &store);
         Self {
             config,
             trail,
@@ -103,6 +108,7 @@ impl Worker {
             lists,
             store,
             decisions: RefCell::default(),
+            keyrings,
             waiting: RefCell::default(),
             in_flight: RefCell::default(),
             breaker: Rc::default(),
@@ -117,6 +123,7 @@ impl Worker {
         if let Some(known) = others.last() {
             self.store = self.store.beside(&known.store);
             self.lists = Lists::new(&self.config, &self.store);
+            self.keyrings = self.config.tokens.keyrings(&self.config.name, &self.store);
         }
         let cluster = |worker: &Self| worker.config.limits.service().map(|service| service.cluster.clone());
         let same = others.iter().rfind(|other| cluster(other) == cluster(&self));
@@ -142,6 +149,31 @@ impl Worker {
         };
         let mut decisions = self.decisions.borrow_mut();
         decisions.get_or_insert_with(first).decide(policies, question, attributes)
+    }
+
+    /// Fetches what is due of other servers' documents. Only the root calls this.
+    pub fn tick(&self, host: &dyn Host) {
+        self.lists.tick(host);
+        if let Some(lag) = self.lists.revocation_lag(host) {
+            self.metrics.revocation_lag(lag, host);
+        }
+        self.keyrings.tick(host);
+        for ring in self.keyrings.iter() {
+            let ring = ring.borrow();
+            if let Some(age) = ring.age(host) {
+                self.metrics.jwks_age(ring.provider(), age, host);
+            }
+        }
+    }
+
+    /// A callout of [`Worker::tick`] was answered. Whether it was one. Only the root calls this.
+    pub fn on_reply(&self, call: CalloutId, reply: &Reply<'_>, host: &dyn Host) -> bool {
+        self.lists.on_reply(call, reply, host) || self.keyrings.on_reply(call, reply, host)
+    }
+
+    /// Whether there are documents of other servers, which [`Worker::tick`] must look at.
+    pub fn has_documents(&self) -> bool {
+        self.lists.is_any() || !self.keyrings.is_empty()
     }
 
     /// Takes a place among the waiting; `None` when all are taken, or the taker's share of them. Strangers together may

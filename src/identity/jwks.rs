@@ -19,6 +19,7 @@ pub use algorithm::Algorithm;
 
 mod algorithm;
 mod point;
+pub mod set;
 
 #[cfg(test)]
 mod tests;
@@ -149,6 +150,11 @@ impl KeySet {
     /// Whether there is none.
     pub const fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Whether any key is called so, whatever it serves.
+    pub fn knows(&self, id: &str) -> bool {
+        self.keys.iter().any(|key| key.id.as_deref() == Some(id))
     }
 
     /// Whether any key serves this algorithm.

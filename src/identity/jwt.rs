@@ -13,27 +13,32 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
+use crate::config::document::BoundsSpec;
 use crate::config::faults::Faults;
 use crate::host::signature::SignatureCheck;
 use crate::host::{Host, HostError};
 use crate::identity::bindings::Bindings;
-use crate::identity::jwks::{Algorithm, NoKey};
+use crate::identity::jwks::{Algorithm, KeySet, NoKey};
+use crate::identity::keyring::{Keyrings, KeysTicket, NoKeys};
 use crate::identity::spec::{AuthenticationSpec, ConsumerSpec, SignaturesSpec};
-use crate::identity::{AuthenticationError, Identity};
+use crate::identity::{Authentication, AuthenticationError, Identity, Inquiry};
+use crate::remote::store::Store;
 use crate::time::UnixTime;
 
 pub mod cache;
 pub mod claims;
 pub mod jws;
+mod origin;
 pub mod provider;
 pub mod token;
 
-use cache::Verified;
+use cache::{Basis, Verified};
 use claims::Times;
 use provider::Provider;
 use token::Token;
@@ -55,6 +60,8 @@ pub struct Passed {
     pub identity: Rc<Identity>,
     /// When it holds.
     pub times: Times,
+    /// What it was verified by.
+    pub basis: Basis,
     provider: usize,
 }
 
@@ -99,6 +106,10 @@ pub enum TokenError {
     },
     /// No provider has this issuer.
     IssuerUnknown,
+    /// The issuer's keys may come with a fetch that is about to end.
+    KeysComing(KeysTicket),
+    /// The issuer's keys are not there, and nobody may look for them before this time has passed.
+    KeysUnavailable(Duration),
     /// No key fits.
     KeyUnknown,
     /// The token names no key, and more would fit than are tried.
@@ -136,12 +147,18 @@ impl Tokens {
         consumers: &[ConsumerSpec],
         authentication: &AuthenticationSpec,
         bindings: &Rc<Bindings>,
-        max_bytes: usize,
+        bounds: &BoundsSpec,
         environment: &dyn Fn(&str) -> Option<String>,
         faults: &mut Faults,
     ) -> Self {
         let spec = &authentication.jwt;
-        let providers = provider::compile(&spec.providers, consumers, bindings, environment, faults);
+        let max_bytes = usize::try_from(bounds.token_bytes.0).unwrap_or(usize::MAX);
+        let mut providers = provider::compile(&spec.providers, consumers, bindings, environment, faults);
+        origin::check_bounds(bounds, faults);
+        for (index, (provider, spec)) in providers.iter_mut().zip(&spec.providers).enumerate() {
+            let pointer = format!("/authentication/jwt/providers/{index}");
+            provider.publishes_at(origin::compile(spec, &pointer, bounds, faults));
+        }
         if spec.signatures == SignaturesSpec::HostOrWasm && !cfg!(feature = "fallback") {
             faults.at(
                 "/authentication/jwt/signatures",
@@ -164,6 +181,11 @@ impl Tokens {
         Self { providers, issuers, max_bytes, signatures: spec.signatures }
     }
 
+    /// The keys of this configuration's providers that are elsewhere, for one worker of a gate.
+    pub fn keyrings(&self, gate: &str, store: &Store) -> Keyrings {
+        Keyrings::new(self.providers.iter().map(Provider::origin), gate, store)
+    }
+
     /// Whether any provider is configured.
     pub const fn is_configured(&self) -> bool {
         !self.providers.is_empty()
@@ -177,15 +199,29 @@ impl Tokens {
         &self,
         presented: &[u8],
         verified: &RefCell<Verified>,
+        keyrings: &Keyrings,
         host: &dyn Host,
-    ) -> Result<Rc<Identity>, AuthenticationError> {
-        self.verify(presented, verified, host).map_err(AuthenticationError::from)
+    ) -> Result<Authentication, AuthenticationError> {
+        match self.verify(presented, verified, keyrings, host) {
+            Ok(identity) => Ok(Authentication::Caller(identity)),
+            Err(TokenError::KeysComing(ticket)) => Ok(Authentication::Asks(Inquiry::Keys(ticket))),
+            Err(error) => Err(AuthenticationError::from(error)),
+        }
     }
 
     /// Whether this token was verified a short while ago, so that it costs nothing to verify it again.
-    pub fn remembers(&self, presented: &[u8], verified: &RefCell<Verified>, host: &dyn Host) -> bool {
-        let digest = || Sha256::digest(presented).into();
-        presented.len() <= self.max_bytes && verified.borrow_mut().find(&digest(), host.unix_time()).is_some()
+    pub fn remembers(
+        &self,
+        presented: &[u8],
+        verified: &RefCell<Verified>,
+        keyrings: &Keyrings,
+        host: &dyn Host,
+    ) -> bool {
+        let known = || {
+            let digest = Sha256::digest(presented).into();
+            remembered(&digest, verified, keyrings, host)
+        };
+        presented.len() <= self.max_bytes && known().is_some()
     }
 
     /// The order of all checks. Each of them is the only one of its kind.
@@ -196,6 +232,7 @@ impl Tokens {
         &self,
         presented: &[u8],
         verified: &RefCell<Verified>,
+        keyrings: &Keyrings,
         host: &dyn Host,
     ) -> Result<Rc<Identity>, TokenError> {
         let now = host.unix_time();
@@ -203,19 +240,24 @@ impl Tokens {
             return Err(TokenError::TooLarge);
         }
         let digest: [u8; 32] = Sha256::digest(presented).into();
-        let known = verified.borrow_mut().find(&digest, now);
-        if let Some(known) = known {
+        if let Some(known) = remembered(&digest, verified, keyrings, host) {
             // The signature stays right; the time goes on.
             let provider = self.providers.get(known.provider).ok_or(TokenError::IssuerUnknown)?;
             known.times.check(provider.clock_skew(), now)?;
             return Ok(known.identity);
         }
-        let passed = self.verify_afresh(presented, now, host)?;
+        let passed = self.verify_afresh(presented, now, keyrings, host)?;
         verified.borrow_mut().insert(digest, passed.clone(), now);
         Ok(passed.identity)
     }
 
-    fn verify_afresh(&self, presented: &[u8], now: UnixTime, host: &dyn Host) -> Result<Passed, TokenError> {
+    fn verify_afresh(
+        &self,
+        presented: &[u8],
+        now: UnixTime,
+        keyrings: &Keyrings,
+        host: &dyn Host,
+    ) -> Result<Passed, TokenError> {
         let token = Token::read(presented)?;
         let claims = claims::Claims::read(&token.payload)?;
         let index = *self.issuers.get(claims.issuer()).ok_or(TokenError::IssuerUnknown)?;
@@ -230,9 +272,17 @@ impl Tokens {
             .ok_or(TokenError::AlgorithmRefused { algorithm: token.jws.algorithm })?;
         provider.check_audience(&claims)?;
         provider.check_times(claims.times(), now)?;
-        token.jws.verify(algorithm, provider.keys(), |check| self.check_publicly(check, host))?;
+        let published: Rc<KeySet>;
+        let keys = if provider.publishes(algorithm) {
+            published = keyrings.find(index, token.jws.key_id.as_deref(), algorithm, host)?;
+            &*published
+        } else {
+            provider.keys()
+        };
+        let basis = Basis::of(index, keyrings, host).unwrap_or_default();
+        token.jws.verify(algorithm, keys, |check| self.check_publicly(check, host))?;
         let identity = Rc::new(provider.identity(&claims)?);
-        Ok(Passed { identity, times: *claims.times(), provider: index })
+        Ok(Passed { identity, times: *claims.times(), basis, provider: index })
     }
 
     fn check_publicly(&self, check: &SignatureCheck<'_>, host: &dyn Host) -> Result<bool, TokenError> {
@@ -256,11 +306,23 @@ impl From<NoKey> for TokenError {
     }
 }
 
+impl From<NoKeys> for TokenError {
+    fn from(error: NoKeys) -> Self {
+        match error {
+            NoKeys::Unknown => Self::KeyUnknown,
+            NoKeys::Coming(ticket) => Self::KeysComing(ticket),
+            NoKeys::After(wait) => Self::KeysUnavailable(wait),
+        }
+    }
+}
+
 impl From<TokenError> for AuthenticationError {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::Expired { .. } => Self::Expired,
             TokenError::Unverifiable(_) => Self::Unavailable,
+            TokenError::KeysComing(_) => Self::KeysUnavailable(Duration::ZERO),
+            TokenError::KeysUnavailable(wait) => Self::KeysUnavailable(wait),
             _ => Self::Invalid,
         }
     }
@@ -278,6 +340,7 @@ impl TokenError {
             Self::HeaderRefused { .. } => "header_refused",
             Self::IssuedLater { .. } => "issued_later",
             Self::IssuerUnknown => "issuer_unknown",
+            Self::KeysComing(_) | Self::KeysUnavailable(_) => "keys_unavailable",
             Self::KeyUnknown => "key_unknown",
             Self::KeyAmbiguous => "key_ambiguous",
             Self::LivesTooLong => "lives_too_long",
@@ -305,6 +368,8 @@ impl fmt::Display for TokenError {
             Self::HeaderRefused { parameter } => write!(f, "the header parameter `{parameter}` is refused"),
             Self::IssuedLater { at, now } => write!(f, "issued at {at}, it is {now}"),
             Self::IssuerUnknown => f.write_str("no provider has its issuer"),
+            Self::KeysComing(_) => f.write_str("the issuer's keys are being fetched"),
+            Self::KeysUnavailable(_) => f.write_str("the issuer's keys could not be fetched"),
             Self::KeyUnknown => f.write_str("no key of the issuer fits"),
             Self::KeyAmbiguous => f.write_str("it names no key, and more would fit than are tried"),
             Self::LivesTooLong => f.write_str("it lives longer than `max_lifetime`"),
@@ -318,6 +383,17 @@ impl fmt::Display for TokenError {
             Self::Unverifiable(error) => write!(f, "the host cannot check the signature: {error:?}"),
         }
     }
+}
+
+/// What a token gave a short while ago. A signature holds as long as what it was verified by.
+fn remembered(
+    digest: &[u8; 32],
+    verified: &RefCell<Verified>,
+    keyrings: &Keyrings,
+    host: &dyn Host,
+) -> Option<Passed> {
+    let known = verified.borrow_mut().find(digest, host.unix_time())?;
+    (Some(known.basis) == Basis::of(known.provider, keyrings, host)).then_some(known)
 }
 
 /// Strict base64url (RFC 7515 §2): no padding, no white space, and no second spelling of the same bytes, which unused

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use crate::config::values::{DurationText, TimestampText};
 use crate::identity::jwks::Algorithm;
 use crate::identity::jwt::token::TokenType;
+use crate::identity::keyring::spec::{DiscoverySpec, RemoteJwksSpec};
 
 pub use failures::FailuresSpec;
 
@@ -276,6 +277,10 @@ pub struct ProviderSpec {
     pub token_types: Vec<TokenType>,
     /// Its public keys.
     pub local_jwks: Option<JwksSpec>,
+    /// Where it publishes them.
+    pub remote_jwks: Option<RemoteJwksSpec>,
+    /// Where it says where it publishes them.
+    pub discovery: Option<DiscoverySpec>,
     /// Secrets that it shares with us, for HS256, HS384 and HS512.
     #[serde(default)]
     pub hmac_secrets: Vec<EnvKeySpec>,

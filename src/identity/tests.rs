@@ -64,6 +64,7 @@ impl Scene {
             introspection: &Introspection::default(),
             known: Known {
                 verified: &RefCell::default(),
+                keyrings: &Keyrings::default(),
                 introspected: &RefCell::default(),
                 answers: &Answers::default(),
             },

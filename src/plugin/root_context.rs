@@ -124,15 +124,14 @@ impl Context for Root {
             return;
         }
         let Some(worker) = &self.worker else { return };
-        let number = |wanted: &[u8]| -> Option<u16> {
+        let text = |wanted: &[u8]| -> Option<&str> {
             let (_, value) = Pairs::read(&headers).into_iter().flatten().find(|(name, _)| *name == wanted)?;
-            std::str::from_utf8(value).ok()?.parse().ok()
+            std::str::from_utf8(value).ok()
         };
+        let number = |wanted: &[u8]| -> Option<u16> { text(wanted)?.parse().ok() };
         let status = number(b":status");
-        let etag = Pairs::read(&headers).into_iter().flatten().find(|(name, _)| *name == b"etag");
-        let etag = etag.and_then(|(_, value)| std::str::from_utf8(value).ok());
-        let reply = Reply { status, etag, size: body_size };
-        if worker.lists.on_reply(CalloutId(token), &reply, &ProxyHost) {
+        if worker.on_reply(call, &Reply { status, etag: text(b"etag"), size: body_size }, &ProxyHost) {
+            self.tell_due();
             return;
         }
         let body = ProxyHost.body(Body::Callout, 0, body_size.min(MAX_ANSWER)).unwrap_or_default();
@@ -177,9 +176,8 @@ impl RootContext for Root {
             Ok(config) => {
                 let config = Rc::new(config);
                 let (trail, is_taken_over) = trail_of(&config);
-                if is_taken_over || config.lists.is_any() {
-                    // The root before this one may leave something behind, and no request need come; nor need one for
-                    // the lists.
+                if is_taken_over {
+                    // The root before this one may leave something behind, and no request need come.
                     self.shared.deliver_soon();
                 }
                 let worker = WORKERS.with_borrow_mut(|workers| {
@@ -187,6 +185,10 @@ impl RootContext for Root {
                     workers.push(Rc::clone(&worker));
                     worker
                 });
+                if worker.has_documents() {
+                    // what other servers have is fetched before anybody asks for it
+                    self.shared.deliver_soon();
+                }
                 if let Some(before) = self.worker.replace(worker) {
                     heir(&before);
                 }
@@ -202,17 +204,16 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        if let Some(worker) = &self.worker {
+            worker.tick(&ProxyHost);
+        }
         self.tell_due();
         let idle = self.worker.as_ref().is_none_or(|worker| {
             let mut trail = worker.trail.borrow_mut();
             trail.tick(&ProxyHost);
             worker.metrics.audit(trail.take_queued(), trail.take_dropped(), &ProxyHost);
             worker.metrics.config(&worker.config.revision, true, &ProxyHost);
-            worker.lists.tick(&ProxyHost);
-            if let Some(lag) = worker.lists.revocation_lag(&ProxyHost) {
-                worker.metrics.revocation_lag(lag, &ProxyHost);
-            }
-            trail.idle() && !worker.lists.is_any()
+            trail.idle() && !worker.has_documents()
         });
         self.rearm(idle);
     }

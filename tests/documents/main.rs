@@ -179,6 +179,8 @@ fn each_bound_has_its_default() {
         token_bytes,
         verified_tokens,
         decisions,
+        jwks_bytes,
+        jwks_keys,
     } = BoundsSpec::default();
     let size = |bytes: u64| match bytes {
         bytes if bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
@@ -196,6 +198,8 @@ fn each_bound_has_its_default() {
         ("audit_queue", size(audit_queue.0)),
         ("metric_series", metric_series.to_string()),
         ("token_bytes", size(token_bytes.0)),
+        ("jwks_bytes", size(jwks_bytes.0)),
+        ("jwks_keys", jwks_keys.to_string()),
         ("verified_tokens", verified_tokens.to_string()),
         ("decisions", decisions.to_string()),
     ];

@@ -4,11 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use jsonwebtoken::Algorithm as Alg;
+use mlgate::config::document::BoundsSpec;
 use mlgate::config::faults::Faults;
 use mlgate::host::fake::FakeHost;
 use mlgate::identity::Identity;
 use mlgate::identity::jwt::cache::Verified;
 use mlgate::identity::jwt::{TokenError, Tokens};
+use mlgate::identity::keyring::Keyrings;
 use mlgate::identity::spec::{AuthenticationSpec, ConsumerSpec};
 use mlgate::time::UnixTime;
 use serde_json::{Value as Json, json};
@@ -26,7 +28,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn verify(&self, token: &str) -> Result<Rc<Identity>, TokenError> {
-        self.tokens.verify(token.as_bytes(), &self.verified, &self.host)
+        self.tokens.verify(token.as_bytes(), &self.verified, &Keyrings::default(), &self.host)
     }
 
     pub(crate) fn at(&self, seconds: i64) -> &Self {
@@ -73,7 +75,14 @@ pub(crate) fn compiled(providers: &[Json], consumers: &Json) -> (Tokens, Vec<Str
         "SHORT" => Some(String::from("0123456789abcdef0123456789abcde")),
         _ => None,
     };
-    let tokens = Tokens::compile(&consumers, &authentication, &Rc::default(), 16 << 10, &secret, &mut faults);
+    let tokens = Tokens::compile(
+        &consumers,
+        &authentication,
+        &Rc::default(),
+        &BoundsSpec::default(),
+        &secret,
+        &mut faults,
+    );
     (tokens, faults.iter().map(|fault| fault.pointer.clone()).collect())
 }
 

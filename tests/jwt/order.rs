@@ -3,10 +3,12 @@
 use std::rc::Rc;
 
 use jsonwebtoken::Algorithm as Alg;
+use mlgate::config::document::BoundsSpec;
 use mlgate::config::faults::Faults;
 use mlgate::host::HostError;
 use mlgate::identity::jwks::Algorithm;
 use mlgate::identity::jwt::{TokenError, Tokens};
+use mlgate::identity::keyring::Keyrings;
 use mlgate::identity::spec::AuthenticationSpec;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -256,8 +258,14 @@ fn where_it_is_configured_the_filter_verifies_what_the_host_cannot() {
         serde_json::from_value(json!({ "jwt": { "providers": [provider()], "signatures": "host_or_wasm" } }))
             .unwrap();
     let secret = |_: &str| Some(SECRET.to_owned());
-    let tokens =
-        Tokens::compile(&[], &authentication, &Rc::default(), 16 << 10, &secret, &mut Faults::default());
+    let tokens = Tokens::compile(
+        &[],
+        &authentication,
+        &Rc::default(),
+        &BoundsSpec::default(),
+        &secret,
+        &mut Faults::default(),
+    );
     let gate = Gate { tokens, ..gate() };
     gate.host.verifies_nothing.set(true);
     for (algorithm, pair) in ALL {
@@ -281,7 +289,7 @@ proptest! {
     #[test]
     fn no_bytes_trap(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let gate = gate();
-        prop_assert!(gate.tokens.verify(&bytes, &gate.verified, &gate.host).is_err());
+        prop_assert!(gate.tokens.verify(&bytes, &gate.verified, &Keyrings::default(), &gate.host).is_err());
     }
 
     #[test]
@@ -301,6 +309,6 @@ proptest! {
         prop_assume!(changed[at] != byte);
         changed[at] = byte;
         let gate = gate();
-        prop_assert!(gate.tokens.verify(&changed, &gate.verified, &gate.host).is_err());
+        prop_assert!(gate.tokens.verify(&changed, &gate.verified, &Keyrings::default(), &gate.host).is_err());
     }
 }

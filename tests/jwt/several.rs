@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use jsonwebtoken::Algorithm as Alg;
+use mlgate::config::document::BoundsSpec;
 use mlgate::config::faults::Faults;
 use mlgate::credentials::{Credentials, UnverifiedToken};
 use mlgate::host::fake::FakeHost;
@@ -13,6 +14,7 @@ use mlgate::identity::bindings::Bindings;
 use mlgate::identity::introspection::{Answers, Introspection};
 use mlgate::identity::jwt::Tokens;
 use mlgate::identity::jwt::cache::Verified;
+use mlgate::identity::keyring::Keyrings;
 use mlgate::identity::mtls::Certificates;
 use mlgate::identity::spec::{AuthenticationSpec, BindingSpec, ConsumerSpec};
 use mlgate::identity::{Accepted, AuthenticationError, Authorities, Identity, Known, Method, authenticate};
@@ -49,7 +51,8 @@ fn caller(
     let mut faults = Faults::default();
     let bindings = Rc::new(Bindings::compile(&specs, &|_| true, "/bindings", &mut faults));
     let secret = |_: &str| Some(SECRET.to_owned());
-    let tokens = Tokens::compile(&consumers, &authentication, &bindings, 16 << 10, &secret, &mut faults);
+    let tokens =
+        Tokens::compile(&consumers, &authentication, &bindings, &BoundsSpec::default(), &secret, &mut faults);
     let certificates = Certificates::compile(&consumers, &authentication, &bindings, &mut faults);
     assert!(faults.is_empty(), "{faults:?}");
     let token = ed25519().token(Alg::EdDSA, &with(&claims(), claimed));
@@ -71,6 +74,7 @@ fn caller(
         introspection: &Introspection::default(),
         known: Known {
             verified: &RefCell::new(Verified::new(10)),
+            keyrings: &Keyrings::default(),
             introspected: &RefCell::default(),
             answers: &Answers::default(),
         },

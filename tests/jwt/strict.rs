@@ -27,8 +27,14 @@ fn compiled_with(jwt: &Json) -> (Tokens, Vec<String>) {
     let authentication: AuthenticationSpec = serde_json::from_value(json!({ "jwt": jwt })).unwrap();
     let mut faults = Faults::default();
     let secret = |_: &str| Some(SECRET.repeat(2));
-    let tokens =
-        Tokens::compile(&[], &authentication, &std::rc::Rc::default(), 16 << 10, &secret, &mut faults);
+    let tokens = Tokens::compile(
+        &[],
+        &authentication,
+        &std::rc::Rc::default(),
+        &mlgate::config::document::BoundsSpec::default(),
+        &secret,
+        &mut faults,
+    );
     (tokens, faults.iter().map(|fault| fault.pointer.clone()).collect())
 }
 

@@ -427,9 +427,9 @@ static BOUNDS: Object = Object {
         optional("metric_series", COUNT, "Different series of metrics."),
         optional("token_bytes", Size, "A token."),
         optional("verified_tokens", COUNT, "Verified tokens that one worker remembers."),
-        later("jwks_bytes"),
-        later("jwks_keys"),
         optional("decisions", COUNT, "Decisions that one worker remembers."),
+        optional("jwks_bytes", Size, "A document of keys that an issuer publishes, at most 16MiB."),
+        optional("jwks_keys", Integer { min: 1, max: 1000 }, "Keys of one issuer."),
     ],
     rest: None,
 };

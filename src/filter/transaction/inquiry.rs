@@ -12,9 +12,9 @@ use crate::filter::transaction::{Call, Need, State, Transaction};
 use crate::filter::worker::{Flight, Taker};
 use crate::host::{Body, CalloutId, Host, Level};
 use crate::http::{RequestHead, pairs};
-use crate::identity::Inquiry;
 use crate::identity::introspection::answer::MAX_ANSWER;
 use crate::identity::introspection::{Answers, Failure, Question, Verdict};
+use crate::identity::{Identity, Inquiry};
 use crate::time::Monotonic;
 
 /// A request whose caller is not known.
@@ -80,14 +80,20 @@ impl Transaction {
             return Err(self.without_word(&inquiry, host));
         }
         let place = self.enter_waiting(Taker::Stranger(stranger.head.source), host)?;
-        let Inquiry::Introspection(question) = &inquiry;
-        let awaited = match self.worker.take_off(question.key()) {
-            Some(flight) => Awaited::Call { id: self.call(question, host)?, _flight: flight },
-            None => Awaited::Beside,
+        let (awaited, until) = match &inquiry {
+            Inquiry::Introspection(question) => {
+                let awaited = match self.worker.take_off(question.key()) {
+                    Some(flight) => Awaited::Call { id: self.call(question, host)?, _flight: flight },
+                    None => Awaited::Beside,
+                };
+                let patience = self.worker.config.introspection.timeout(question).saturating_add(GRACE);
+                (awaited, now.plus(patience))
+            }
+            // the root fetches them, for everybody
+            Inquiry::Keys(_) => (Awaited::Beside, end),
         };
-        let patience = self.worker.config.introspection.timeout(question).saturating_add(GRACE);
         let inquiring = Inquiring { stranger, inquiry, awaited, since: now };
-        self.wait(Need::Caller(Box::new(inquiring)), now.plus(patience).min(end), place);
+        self.wait(Need::Caller(Box::new(inquiring)), until.min(end), place);
         Ok(Step::Await)
     }
 
@@ -121,7 +127,11 @@ impl Transaction {
             return None;
         }
         let inquiring = self.inquiring()?;
-        let Inquiry::Introspection(question) = inquiring.inquiry;
+        let Inquiry::Introspection(question) = inquiring.inquiry else {
+            // INVARIANT: whoever waits for keys has made no call
+            let refusal = self.without_word(&inquiring.inquiry, host);
+            return Some(self.refuse(refusal));
+        };
         let body = if size <= MAX_ANSWER { host.body(Body::Callout, 0, size).ok() } else { None };
         let verdict = self.worker.config.introspection.read(
             &question,
@@ -163,6 +173,7 @@ impl Transaction {
                 (Awaited::Beside, Inquiry::Introspection(question)) => {
                     !self.worker.is_in_flight(&question.key())
                 }
+                (Awaited::Beside, Inquiry::Keys(ticket)) => self.worker.keyrings.is_over(*ticket),
                 (Awaited::Call { .. }, _) => false,
             },
             Need::Body(_) | Need::Quota(_) => false,
@@ -183,7 +194,7 @@ impl Transaction {
                 self.heard(question, &Verdict::Unavailable(Failure::Silent), host);
                 self.refuse(Reason::IntrospectionUnavailable.into())
             }
-            (inquiry, Awaited::Beside) => {
+            (inquiry, _) => {
                 let refusal = self.without_word(inquiry, host);
                 self.refuse(refusal)
             }
@@ -196,6 +207,19 @@ impl Transaction {
                 self.worker.metrics.degraded("introspection", host);
                 Reason::IntrospectionUnavailable.into()
             }
+            Inquiry::Keys(_) => {
+                self.worker.metrics.degraded("jwks", host);
+                Reason::KeysUnavailable.into()
+            }
+        }
+    }
+
+    /// Says so where somebody was let in by keys that are older than they should be.
+    pub(super) fn note_stale_keys(&mut self, identity: &Identity, host: &dyn Host) {
+        let issuers = identity.shown().filter_map(|shown| shown.credential.issuer.as_deref());
+        if issuers.into_iter().any(|issuer| self.worker.keyrings.is_stale(issuer, host)) {
+            self.worker.metrics.degraded("jwks", host);
+            self.exchange.event.degraded.push(String::from("jwks"));
         }
     }
 

@@ -5,16 +5,35 @@
 
 use std::time::Duration;
 
+use crate::host::Host;
 use crate::identity::jwt::Passed;
+use crate::identity::keyring::Keyrings;
 use crate::identity::recent::Recent;
+use crate::remote::Generation;
 use crate::time::UnixTime;
 
 /// See the module. Only digests of tokens with a right signature get in.
 #[derive(Debug, Default)]
 pub struct Verified(Recent<[u8; 32], Passed>);
 
+/// What a verified token rests on beside its configuration: it is looked at afresh when any of this is another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Basis {
+    /// Of its issuer's keys.
+    pub keys: Generation,
+}
+
 /// How long a verified token is believed without looking at its signature again.
 pub const MAX_AGE: Duration = Duration::from_secs(300);
+
+// === impl Basis ===
+
+impl Basis {
+    /// What tokens of a provider rest on now. `None`: nothing, since nobody may be let in by its keys.
+    pub fn of(provider: usize, keyrings: &Keyrings, host: &dyn Host) -> Option<Self> {
+        Some(Self { keys: keyrings.generation(provider, host)? })
+    }
+}
 
 // === impl Verified ===
 
@@ -55,7 +74,7 @@ mod tests {
 
     fn passed() -> Passed {
         let times = Times { expires: at(10_000), not_before: None, issued: None };
-        Passed { identity: Rc::new(Identity::anonymous()), times, provider: 0 }
+        Passed { identity: Rc::new(Identity::anonymous()), times, basis: Basis::default(), provider: 0 }
     }
 
     fn at(seconds: i64) -> UnixTime {

@@ -11,6 +11,7 @@ use crate::identity::jwks::{Algorithm, Key, KeySet};
 use crate::identity::jwt::claims::{Claims, Times, missing};
 use crate::identity::jwt::token::TokenType;
 use crate::identity::jwt::{MAX_PROVIDERS, TokenError};
+use crate::identity::keyring::Origin;
 use crate::identity::mapping::{Mapping, MappingWords};
 use crate::identity::secret::compile_keys;
 use crate::identity::spec::{ConsumerSpec, ProviderSpec};
@@ -23,7 +24,10 @@ pub struct Provider {
     audiences: Vec<String>,
     algorithms: Vec<Algorithm>,
     token_types: Vec<TokenType>,
+    /// Those of the configuration.
     keys: KeySet,
+    /// Where the others are.
+    origin: Option<Origin>,
     clock_skew: Duration,
     max_lifetime: Option<Duration>,
     mapping: Mapping,
@@ -108,11 +112,12 @@ impl Provider {
         let mut keys = KeySet::empty();
         local_keys(spec, &mut keys, &format!("{pointer}/local_jwks"), faults);
         shared_secrets(spec, &mut keys, pointer, environment, faults);
-        if spec.local_jwks.is_none() && spec.hmac_secrets.is_empty() {
+        let publishes = spec.remote_jwks.is_some() || spec.discovery.is_some();
+        if spec.local_jwks.is_none() && !publishes && spec.hmac_secrets.is_empty() {
             faults.at(
                 pointer,
                 format!("`{}` has no keys", spec.name),
-                "write `local_jwks` or `hmac_secrets`",
+                "write `local_jwks`, `remote_jwks`, `discovery` or `hmac_secrets`",
             );
         }
         let words = MappingWords {
@@ -130,6 +135,7 @@ impl Provider {
             algorithms: spec.algorithms.clone(),
             token_types: spec.token_types.clone(),
             keys,
+            origin: None,
             clock_skew: spec.clock_skew.0,
             max_lifetime: spec.max_lifetime.map(|longest| longest.0),
             mapping: Mapping::compile(words, bindings, pointer, faults),
@@ -141,7 +147,22 @@ impl Provider {
         &self.issuer
     }
 
-    /// Keys that it signs with.
+    /// Its public keys are there, not in the configuration.
+    pub(super) fn publishes_at(&mut self, origin: Option<Origin>) {
+        self.origin = origin;
+    }
+
+    /// Where its public keys are; `None`: in the configuration.
+    pub const fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    /// Whether keys of this algorithm are those that it publishes. Secrets never are.
+    pub fn publishes(&self, algorithm: Algorithm) -> bool {
+        self.origin.is_some() && algorithm.min_secret().is_none()
+    }
+
+    /// Keys of the configuration that it signs with.
     pub const fn keys(&self) -> &KeySet {
         &self.keys
     }

@@ -10,6 +10,7 @@ use mlgate::filter::refusal::{Reason, Refusal};
 use mlgate::host::Host;
 use mlgate::http::{HeadLimits, RequestHead};
 use mlgate::identity::introspection::Answers;
+use mlgate::identity::keyring::Keyrings;
 use mlgate::identity::{Identity, Known, authenticate};
 use mlgate::limits::Subject;
 use mlgate::policy::attributes::{Attributes, Value};
@@ -131,8 +132,12 @@ impl Stages {
             Authenticate::Caller(accepted) => {
                 let found = credentials::find(&head, &config.extraction);
                 let (verified, introspected) = (RefCell::default(), RefCell::default());
-                let known =
-                    Known { verified: &verified, introspected: &introspected, answers: &Answers::default() };
+                let known = Known {
+                    verified: &verified,
+                    keyrings: &Keyrings::default(),
+                    introspected: &introspected,
+                    answers: &Answers::default(),
+                };
                 let found = authenticate(&found, accepted, config.authorities(known, host))
                     .map_err(|error| Refusal::from(error).reason)?;
                 // nobody is asked from here

@@ -2,7 +2,7 @@
 
 use crate::config::shape::grammar::{ANY, CLAIM, CONSUMER, KEY_PART, LONG, NAME};
 use crate::config::shape::words::{SECRETS, SOME_NAMES};
-use crate::config::shape::{Choice, Object, Rest, Shape, later, optional, required};
+use crate::config::shape::{Choice, Field, Object, Rest, Shape, optional, required};
 use crate::config::tree::MAX_INTEGER;
 
 use Shape::{Bool, Duration, Either, Integer, List, Text};
@@ -55,6 +55,16 @@ static PROVIDER: Object = Object {
         ),
         optional("local_jwks", Shape::Object(&JWKS), "Its public keys (RFC 7517 §5)."),
         optional(
+            "remote_jwks",
+            Shape::Object(&REMOTE_JWKS),
+            "Instead of `local_jwks`: where they are published.",
+        ),
+        optional(
+            "discovery",
+            Shape::Object(&DISCOVERY),
+            "Instead of `local_jwks`: the issuer's own document says where (OpenID Connect Discovery 1.0).",
+        ),
+        optional(
             "hmac_secrets",
             SECRETS,
             "Secrets that it shares with the gate, for HS256 (of 32 bytes and more), HS384 (48) and HS512 (64).",
@@ -64,8 +74,6 @@ static PROVIDER: Object = Object {
         optional("max_lifetime", Duration, "Longest time from `iat` to `exp`."),
         optional("claims", Shape::Object(&CLAIMS), "Where a token says what."),
         optional("forward", Bool, "Whether the token stays on the request to the upstream."),
-        later("remote_jwks"),
-        later("discovery"),
     ],
     rest: None,
 };
@@ -82,6 +90,53 @@ static TOKEN_TYPE: Shape = Shape::Choice(&Choice { built: &["at+jwt", "jwt", "id
 
 static JWKS: Object = Object {
     fields: &[required("keys", List { of: &Shape::Object(&JWK), min: 1 }, "One for each that is in use.")],
+    rest: None,
+};
+
+const TIMEOUT: Field = optional("timeout", Duration, "How long one fetch may take; absent means 2s.");
+const CACHE_DURATION: Field =
+    optional("cache_duration", Duration, "From a success to the next fetch; absent means 5m.");
+const COOLDOWN: Field = optional(
+    "cooldown",
+    Duration,
+    "From any fetch to one because of a token whose key is not known; absent means 10s.",
+);
+const FAILED_REFETCH: Field =
+    optional("failed_refetch_duration", Duration, "From a failure to the next try; absent means 1s.");
+const MAX_STALE: Field = optional(
+    "max_stale",
+    Duration,
+    "For how long after the last success the keys are used; absent means 24h.",
+);
+
+static REMOTE_JWKS: Object = Object {
+    fields: &[
+        required("cluster", Text(&NAME), "Envoy's name of the cluster that serves them."),
+        required("uri", Text(&ANY), "Where they are: `https://issuer.example/keys`."),
+        TIMEOUT,
+        CACHE_DURATION,
+        COOLDOWN,
+        FAILED_REFETCH,
+        MAX_STALE,
+    ],
+    rest: None,
+};
+
+static DISCOVERY: Object = Object {
+    fields: &[
+        required("cluster", Text(&NAME), "Envoy's name of the cluster that serves the document."),
+        optional("jwks_cluster", Text(&NAME), "And of the one that serves the keys; absent means the same."),
+        optional(
+            "uri",
+            Text(&ANY),
+            "Where the document is; absent means `<issuer>/.well-known/openid-configuration`.",
+        ),
+        TIMEOUT,
+        CACHE_DURATION,
+        COOLDOWN,
+        FAILED_REFETCH,
+        MAX_STALE,
+    ],
     rest: None,
 };
 
