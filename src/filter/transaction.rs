@@ -52,6 +52,8 @@ pub struct Transaction {
     state: State,
     exchange: Exchange,
     received: Received,
+    /// The headers were held while somebody was asked who is calling.
+    held_headers: bool,
     /// The upstream answered before the decision.
     holds_response: bool,
 }
@@ -126,6 +128,7 @@ impl Transaction {
             state: State::Idle,
             exchange: Exchange::default(),
             received: Received::Nothing,
+            held_headers: false,
             holds_response: false,
         }
     }
@@ -330,7 +333,9 @@ impl Transaction {
     pub fn is_due(&self, host: &dyn Host) -> bool {
         match &self.state {
             State::Waiting(waiting) => {
-                waiting.deadline <= host.monotonic() || self.is_answered_elsewhere(&waiting.need)
+                waiting.deadline <= host.monotonic()
+                    || self.is_answered_elsewhere(&waiting.need)
+                    || (waiting.needs_body() && self.received == Received::All)
             }
             State::Idle | State::Forwarded | State::Answered => false,
         }
@@ -339,7 +344,13 @@ impl Transaction {
     /// The root's tick has come by. Only for a request that [`is_due`](Self::is_due).
     pub fn on_due(&mut self, host: &dyn Host) -> Step {
         match &self.state {
-            State::Waiting(waiting) if waiting.deadline > host.monotonic() => self.ask_again(host),
+            State::Waiting(waiting) if waiting.deadline > host.monotonic() => {
+                if waiting.needs_body() {
+                    self.body_complete(host)
+                } else {
+                    self.ask_again(host)
+                }
+            }
             _ => self.on_deadline(host),
         }
     }

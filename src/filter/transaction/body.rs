@@ -103,12 +103,14 @@ impl Transaction {
         self.received = Received::All;
         match &self.state {
             State::Forwarded => Step::Forward(RequestEdits::default()),
-            State::Waiting(waiting) if waiting.needs_body() => self.body_complete(host),
+            // Headers that were held are sent on with what came behind them, and trailers among it would go on without
+            // the body that we hold (Envoy 1.40): the root's tick takes these up.
+            State::Waiting(waiting) if waiting.needs_body() && !self.held_headers => self.body_complete(host),
             State::Idle | State::Waiting(_) | State::Answered => Step::Await,
         }
     }
 
-    fn body_complete(&mut self, host: &dyn Host) -> Step {
+    pub(super) fn body_complete(&mut self, host: &dyn Host) -> Step {
         let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Idle) else {
             return Step::Await;
         };
@@ -131,7 +133,7 @@ impl Transaction {
 // === impl Waiting ===
 
 impl Waiting {
-    const fn needs_body(&self) -> bool {
+    pub(super) const fn needs_body(&self) -> bool {
         matches!(self.need, Need::Body(_))
     }
 }

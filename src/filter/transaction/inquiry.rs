@@ -93,6 +93,7 @@ impl Transaction {
             Inquiry::Keys(_) => (Awaited::Beside, end),
         };
         let inquiring = Inquiring { stranger, inquiry, awaited, since: now };
+        self.held_headers = true;
         self.wait(Need::Caller(Box::new(inquiring)), until.min(end), place);
         Ok(Step::Await)
     }

@@ -291,6 +291,29 @@ fn a_body_that_decides_comes_after_the_caller_is_known() {
     assert_eq!(end(transaction, 200, &scene).model_id.as_deref(), Some("gpt"));
 }
 
+/// Trailers of a request whose headers were held are taken up by the next tick.
+fn trailers_then_tick(transaction: &mut Transaction, scene: &Scene) -> Step {
+    assert!(!transaction.is_due(&scene.host));
+    assert_eq!(transaction.on_request_trailers(&scene.host), Step::Await);
+    assert!(transaction.is_due(&scene.host));
+    transaction.on_due(&scene.host)
+}
+
+#[test]
+fn trailers_do_not_go_on_while_the_headers_before_them_do() {
+    let scene = scene();
+    let (mut transaction, call) = asking(&scene, CHAT, false);
+    assert!(matches!(answer(&mut transaction, call, ALICE, &scene), Step::Forward(_)));
+    assert_eq!(scene.body(&mut transaction, r#"{"model":"gpt"}"#, false), Step::Await);
+    assert_eq!(trailers_then_tick(&mut transaction, &scene), Step::Forward(RequestEdits::default()));
+    assert_eq!(scene.worker.waiting(), 0);
+    scene.host.advance(Duration::from_secs(30));
+    let (mut empty, call) = asking(&scene, CHAT, false);
+    assert!(matches!(answer(&mut empty, call, ALICE, &scene), Step::Forward(_)));
+    scene.host.request_body.borrow_mut().clear();
+    assert_eq!(status(&trailers_then_tick(&mut empty, &scene)), Some(400), "trailers without a body");
+}
+
 #[test]
 fn a_piece_that_came_before_the_caller_was_known_is_not_sent_on_with_the_headers() {
     // the proxy shows bodies although headers are held (`allow_on_headers_stop_iteration`)
@@ -301,7 +324,7 @@ fn a_piece_that_came_before_the_caller_was_known_is_not_sent_on_with_the_headers
         assert_eq!(answer(&mut transaction, call, ALICE, &scene), Step::Await, "{peek}");
         let step = if trailers {
             assert_eq!(scene.body(&mut transaction, r#"{"model":"gpt"}"#, false), Step::Await);
-            transaction.on_request_trailers(&scene.host)
+            trailers_then_tick(&mut transaction, &scene)
         } else {
             scene.body(&mut transaction, r#"{"model":"gpt"}"#, true)
         };
