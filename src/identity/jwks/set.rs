@@ -40,7 +40,9 @@ const MAX_DEPTH: usize = 120;
 /// What is wrong with the whole of it. A set without a single usable key is wrong too: it must not take the place of one
 /// that has some.
 pub fn read(bytes: &[u8], bounds: SetBounds) -> Result<KeySet, InvalidSet> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    // JSON is UTF-8 (RFC 8259 §8.1), also where it is passed over
+    let text = std::str::from_utf8(bytes).map_err(|_| InvalidSet::Malformed)?;
+    let mut reader = serde_json::Deserializer::from_str(text);
     let mut document = Document { bounds, too_many: false };
     let keys = (&mut document).deserialize(&mut reader);
     if document.too_many {
@@ -260,6 +262,8 @@ mod tests {
         ] {
             assert_eq!(read_text(bad), Err(InvalidSet::Malformed), "{}", bad.get(..60).unwrap_or(bad));
         }
+        let garbled = [b"{\"a\":\"\xff\",\"keys\":[".as_slice(), GOOD.as_bytes(), b"]}"].concat();
+        assert_eq!(read(&garbled, BOUNDS).err(), Some(InvalidSet::Malformed));
         assert_eq!(read_text(r#"{"keys":[]}"#), Err(InvalidSet::Useless));
     }
 
