@@ -1,6 +1,6 @@
 //! A configuration becomes objects of Kubernetes around it: [`istio`] and [`gateway`] (Envoy Gateway).
 //!
-//! What they say of Envoy is taken out of the bootstrap that [`render`](super::render) writes, so that each setting is
+//! What they say of Envoy is taken out of the bootstrap that [`render`] writes, so that each setting is
 //! decided, and explained, in one place.
 
 use std::str::FromStr;
