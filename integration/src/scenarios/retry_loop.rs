@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::composed;
 use crate::demo::play::{LIMITED, words};
 use crate::model_server::Capacity;
 use crate::scenarios::report::Report;
@@ -21,12 +22,19 @@ const LASTS: Duration = Duration::from_secs(4);
 const RETRIES: u32 = 300;
 /// Calls of the other caller a second.
 const OTHERS: u32 = 25;
-/// With the gate the other caller's p50 and p99 are at most so many times its quiet ones …
-const SLOWER_AT_MOST: u32 = 2;
-/// … or the p99 is that much longer, since on a machine with other work to do one slow call of a hundred says little.
-const NOISE: Duration = Duration::from_millis(250);
-/// Without the gate it is at least so many times the one with it.
-const FAR_BELOW: u32 = 5;
+/// How slow the other caller may be with the gate.
+struct Tolerance {
+    /// Its p50 and p99 are at most so many times its quiet ones …
+    slower: u32,
+    /// … or the p99 is that much longer, since on a machine with other work to do one slow call of a hundred says little.
+    noise: Duration,
+    /// Without the gate it is at least so many times the one with it.
+    far_below: u32,
+}
+
+const OF_PROCESSES: Tolerance = Tolerance { slower: 2, noise: Duration::from_millis(250), far_below: 5 };
+/// Every call passes the engine's proxy and a bridge too, which share the machine with the loop.
+const OF_CONTAINERS: Tolerance = Tolerance { slower: 4, noise: Duration::from_secs(1), far_below: 2 };
 
 /// Plays it.
 pub async fn play() -> anyhow::Result<Report> {
@@ -94,17 +102,19 @@ pub async fn play() -> anyhow::Result<Report> {
 fn latencies(report: &mut Report, quiet: &Outcomes, waiting: &Outcomes, calm: &Outcomes) {
     let served = waiting.served() == waiting.count() && calm.served() == calm.count();
     report.figure("served to the other caller", (waiting.served(), calm.served()), served, "all");
+    let Tolerance { slower, noise, far_below } =
+        if composed::is_wanted() { OF_CONTAINERS } else { OF_PROCESSES };
     let ms = |outcomes: &Outcomes, percent| format!("{} ms", outcomes.percentile(percent).as_millis());
-    let half = calm.percentile(50) <= quiet.percentile(50).saturating_mul(SLOWER_AT_MOST);
-    let wanted = format!("with the gate at most {SLOWER_AT_MOST} times the quiet {}", ms(quiet, 50));
+    let half = calm.percentile(50) <= quiet.percentile(50).saturating_mul(slower);
+    let wanted = format!("with the gate at most {slower} times the quiet {}", ms(quiet, 50));
     report.figure("its latency, p50", (ms(waiting, 50), ms(calm, 50)), half, &wanted);
     let (before, without, with) = (quiet.percentile(99), waiting.percentile(99), calm.percentile(99));
-    let bound = before.saturating_mul(SLOWER_AT_MOST).max(before.saturating_add(NOISE));
-    let fine = with <= bound && without >= with.saturating_mul(FAR_BELOW);
+    let bound = before.saturating_mul(slower).max(before.saturating_add(noise));
+    let fine = with <= bound && without >= with.saturating_mul(far_below);
     let wanted = format!(
-        "with the gate at most {} ms ({SLOWER_AT_MOST} times the quiet p99, or {} ms more), without it at least {FAR_BELOW} times as long",
+        "with the gate at most {} ms ({slower} times the quiet p99, or {} ms more), without it at least {far_below} times as long",
         bound.as_millis(),
-        NOISE.as_millis()
+        noise.as_millis()
     );
     report.figure("its latency, p99", (ms(waiting, 99), ms(calm, 99)), fine, &wanted);
     report.step(
