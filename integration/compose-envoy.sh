@@ -29,7 +29,10 @@ end() {
 ) >/dev/null 2>&1 &
 trap 'docker stop --time 10 "$name" >/dev/null 2>&1' TERM INT
 
-compose run -T --rm --no-deps --name "$name" alone "$@" &
+# The secrets that the gate reads come from here, by name: no command line shows them.
+secrets=$(env | sed -n 's/^\(MLGATE_[A-Z0-9_]*\)=.*/-e \1/p')
+# shellcheck disable=SC2086 # words
+compose run -T --rm --no-deps $secrets --name "$name" alone "$@" &
 wait $! || status=$?
 end
 exit "${status:-0}"
