@@ -8,6 +8,7 @@ use crate::audit::queue::Reservation;
 use crate::config::Config;
 use crate::filter::refusal::{Reason, Refusal};
 use crate::filter::transaction::EndFacts;
+use crate::filter::upstream;
 use crate::host::{Body, Host};
 use crate::http::RequestHead;
 use crate::identity::Identity;
@@ -38,6 +39,8 @@ pub(super) struct Exchange {
     input: Option<BodyDigest>,
     output: Option<BodyDigest>,
     held: usize,
+    /// Bytes of the response's body that have not passed, where its head told their number.
+    owed: Option<u64>,
 }
 
 /// Characters of a caller's text that an event keeps; a request may carry 64 KiB of them.
@@ -176,8 +179,20 @@ impl Exchange {
         self.held
     }
 
+    /// A response's head passes.
+    pub(super) fn owes(&mut self, block: &[u8]) {
+        self.owed = upstream::length(block, self.event.method.as_deref());
+    }
+
+    /// Whether the whole of a response has passed, as its head told it.
+    pub(super) fn is_answered(&self) -> bool {
+        self.owed == Some(0)
+    }
+
     /// Bytes of the response body that pass.
     pub(super) fn output(&mut self, size: usize, host: &dyn Host) {
+        let passed = u64::try_from(size).unwrap_or(u64::MAX);
+        self.owed = self.owed.and_then(|owed| owed.checked_sub(passed));
         let Some(settings) = self.settings.as_ref().filter(|_| size > 0) else { return };
         let digest = self.output.get_or_insert_with(|| settings.start());
         digest_range(digest, settings.outputs, Body::Response, 0, size, host);

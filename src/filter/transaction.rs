@@ -137,6 +137,9 @@ impl Transaction {
     pub fn on_request_headers(&mut self, block: &[u8], facts: StreamFacts, host: &dyn Host) -> Step {
         let config = Rc::clone(&self.worker.config);
         let limits = HeadLimits { header_bytes: config.bounds.header_bytes, single: &config.single_headers };
+        if facts.end_of_stream {
+            self.received = Received::All;
+        }
         let (head, verdict) = RequestHead::read(block, facts, config.source_trust, limits);
         let begun = self.exchange.begin(&head, &config, host);
         let admitted = verdict.map_err(Refusal::from).and(begun).and_then(|()| self.admit(head, host));
@@ -389,6 +392,7 @@ impl Transaction {
                 self.exchange.event.decision_id.clone(),
             ));
         }
+        self.exchange.owes(block);
         if let State::Forwarded = &self.state {
             edits.set.extend(self.exchange.service_headers.iter().cloned());
             edits.set.extend(self.exchange.quota.iter().flat_map(crate::filter::reply::quota_headers));
@@ -422,7 +426,9 @@ impl Transaction {
                 self.exchange.event.reason = reason.map(|reason| reason.answer().inner);
                 status
             }
-            State::Forwarded => upstream::status(end),
+            State::Forwarded => {
+                upstream::status(end, self.received == Received::All && self.exchange.is_answered())
+            }
             State::Idle if self.exchange.event.decision_id.is_empty() => return None,
             State::Idle => Status::Aborted,
         };

@@ -86,10 +86,22 @@ pub(super) fn gives_nothing(block: &[u8]) -> bool {
     pairs::status(block).is_some_and(|status| status >= 300)
 }
 
-/// How a forwarded request ended (DESIGN of the event's `status`).
-pub(super) fn status(end: &EndFacts) -> Status {
+/// Bytes of body after a response's head, where the head tells: none in an answer to HEAD, a 204 or a 304, else as
+/// many as `content-length` says (RFC 9110 §6.4.1, §8.6).
+pub(super) fn length(block: &[u8], method: Option<&str>) -> Option<u64> {
+    if method == Some("HEAD") || matches!(pairs::status(block), Some(204 | 304)) {
+        return Some(0);
+    }
+    let (_, length) =
+        Pairs::read(block).into_iter().flatten().find(|(name, _)| *name == b"content-length")?;
+    std::str::from_utf8(length).ok()?.parse().ok()
+}
+
+/// How a forwarded request ended. A caller that has the whole answer to its whole request has not left, even where it
+/// closed before the upstream's stream did.
+pub(super) fn status(end: &EndFacts, whole: bool) -> Status {
     let grpc_failed = end.grpc_status.is_some_and(|status| GRPC_FAILURES.contains(&status));
-    if end.flags & DOWNSTREAM_GONE != 0 || end.http_status.is_none() {
+    if end.flags & DOWNSTREAM_GONE != 0 && !whole || end.http_status.is_none() {
         Status::Aborted
     } else if grpc_failed
         || end.http_status.is_some_and(|status| status >= 500)
@@ -154,7 +166,8 @@ mod tests {
 
     #[test]
     fn endings_have_names() {
-        let end = |http_status, grpc_status, flags| status(&EndFacts { http_status, grpc_status, flags });
+        let end =
+            |http_status, grpc_status, flags| status(&EndFacts { http_status, grpc_status, flags }, false);
         assert_eq!(end(Some(200), None, 0), Status::Success);
         assert_eq!(end(Some(404), None, 0), Status::Success);
         assert_eq!(end(Some(503), None, 0), Status::Error);
@@ -163,5 +176,27 @@ mod tests {
         assert_eq!(end(Some(200), None, 0x80_0000), Status::Error);
         assert_eq!(end(Some(200), None, 0x4000), Status::Aborted);
         assert_eq!(end(None, None, 0), Status::Aborted);
+    }
+
+    #[test]
+    fn who_has_the_whole_answer_has_not_left() {
+        let end = |http_status, flags| status(&EndFacts { http_status, grpc_status: None, flags }, true);
+        assert_eq!(end(Some(204), 0x4000), Status::Success);
+        assert_eq!(end(Some(503), 0x4000), Status::Error);
+        assert_eq!(end(None, 0x4000), Status::Aborted);
+        let length = |status, length: Option<&str>, method| {
+            let length = length.map(|length| ("content-length", length));
+            super::length(
+                &Pairs::write(&[(":status", status)].into_iter().chain(length).collect::<Vec<_>>()),
+                Some(method),
+            )
+        };
+        assert_eq!(length("204", None, "POST"), Some(0));
+        assert_eq!(length("304", Some("9"), "GET"), Some(0));
+        assert_eq!(length("200", Some("9"), "HEAD"), Some(0));
+        assert_eq!(length("200", Some("9"), "GET"), Some(9));
+        for unclear in [None, Some("nine"), Some("-1"), Some("9, 9")] {
+            assert_eq!(length("200", unclear, "GET"), None);
+        }
     }
 }

@@ -106,6 +106,24 @@ fn an_allowed_request_goes_on_without_its_key_and_with_its_identity() {
 }
 
 #[test]
+fn a_caller_that_closes_on_its_whole_answer_has_not_left() {
+    let scene = scene(|document| document["limits"] = serde_json::json!([]));
+    let gone = |http_status| EndFacts { flags: 0x4000, ..done(http_status) };
+    let end = |whole_request: bool, answer: &[(&str, &str)], passed: usize| {
+        let (mut transaction, _) = scene.begin("/predict", &[], whole_request);
+        transaction.on_response_headers(&Pairs::write(answer));
+        transaction.on_response_body(passed, &scene.host);
+        transaction.on_end(&gone(200), &scene.host).unwrap().0.status
+    };
+    assert_eq!(end(true, &[(":status", "204")], 0), Status::Success);
+    assert_eq!(end(true, &[(":status", "200"), ("content-length", "5")], 5), Status::Success);
+    assert_eq!(end(false, &[(":status", "204")], 0), Status::Aborted, "its request was not over");
+    assert_eq!(end(true, &[(":status", "200"), ("content-length", "5")], 4), Status::Aborted);
+    assert_eq!(end(true, &[(":status", "200"), ("content-length", "5")], 6), Status::Aborted);
+    assert_eq!(end(true, &[(":status", "200")], 5), Status::Aborted, "nobody said how long it is");
+}
+
+#[test]
 fn nothing_but_forwarded_lets_a_byte_through() {
     let scene = scene(|_| {});
     let mut idle = Transaction::new(Rc::clone(&scene.worker));
