@@ -1,11 +1,12 @@
 //! Which limits a request meets, and how often each has been met: by the published `limitador`, counting in its own
 //! memory or in Redis.
 //!
-//! `limitador`'s own driver for Redis reads and writes in two steps and says that it may admit more than the limit. A
-//! test of exactness needs a service that is exact, so the crate says which counters a request meets, and one script
-//! checks and counts all of them at once.
+//! `limitador` looks and counts in two steps, in its own memory as in its driver for Redis, and may so admit more than
+//! the limit. A test of exactness needs a service that is exact: in memory one request is counted after the other, and
+//! for Redis the crate says which counters a request meets, and one script checks and counts all of them at once.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -20,6 +21,8 @@ use crate::redis;
 /// All limits, and where they are counted.
 pub(super) struct Counters {
     limiter: RateLimiter,
+    /// Held from the look to the count.
+    one_by_one: Mutex<()>,
     redis: Option<redis::Connection>,
 }
 
@@ -40,7 +43,7 @@ impl Counters {
         for limit in read(limits)? {
             limiter.add_limit(limit);
         }
-        Ok(Self { limiter, redis: None })
+        Ok(Self { limiter, one_by_one: Mutex::default(), redis: None })
     }
 
     pub(super) async fn on_redis(limits: &str, redis: impl ToSocketAddrs) -> anyhow::Result<Self> {
@@ -61,6 +64,7 @@ impl Counters {
             context
         };
         let Some(redis) = &self.redis else {
+            let _turn = self.one_by_one.lock().unwrap_or_else(PoisonError::into_inner);
             let result = self.limiter.check_rate_limited_and_update(&namespace, &met(descriptors), hits);
             let result = result.map_err(|error| anyhow!("{error}"))?;
             return Ok(Tally { over: result.limited, counters: result.counters });
