@@ -35,7 +35,7 @@ e2e: toolchain ## the built filter in the real Envoy
 	@$(STEP) "an OpenID provider, where it can be had" sh -c './integration/install-openid-provider.sh >/dev/null || echo "its tests will be left out"'
 	@$(STEP) "end to end" cargo test --locked --quiet -p mlgate-integration
 
-test: check build unit test-wasm e2e demo ## everything that CI runs but compose
+test: check build unit test-wasm e2e demo ## everything that CI runs but reproducible, sbom and compose
 
 versions: toolchain ## the golden table on five versions of Envoy, written into the README
 	@$(STEP) "five versions of Envoy" ./integration/versions.sh

@@ -27,7 +27,8 @@ pub trait Host {
     fn body(&self, body: Body, start: usize, length: usize) -> Result<Vec<u8>, HostError>;
     /// Starts an HTTP call whose answer comes to whoever is being handled: the stream, or on a tick the root.
     fn dispatch(&self, callout: &Callout) -> Result<CalloutId, HostError>;
-    /// Starts a gRPC call whose answer comes to the stream that is being handled. A host may know no such calls.
+    /// Starts a gRPC call whose answer comes to whoever is being handled: the stream, or on a tick the root. A host may
+    /// know no such calls.
     ///
     /// # Errors
     /// The call was not started, and no answer will come.

@@ -17,6 +17,9 @@
 //! | [`config`] | one document | all of its faults, or the compiled gate |
 //! | [`filter`] | events of one stream | steps for the proxy |
 //!
+//! Beside the flow: `review` asks a configuration (who can what, tables, recorded decisions) and `envoy` reads and
+//! writes the proxy's documents, both for the command; `cases` is the golden table; `plugin` is the proxy's side.
+//!
 //! The core asks the proxy through [`host::Host`] alone and compiles without proxy-wasm.
 
 pub mod audit;

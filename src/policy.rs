@@ -1,7 +1,8 @@
 //! What may they do: attributes become a [`Decision`].
 //!
-//! Denies override (XACML 3.0 §C.2): every policy that applies is evaluated, so that their order never changes an
-//! answer, and a policy that cannot be evaluated never permits: an erring deny denies, an erring allow grants nothing.
+//! Denies override (XACML 3.0 §C.2) unless [`combining`] is told otherwise: every policy that applies is evaluated, so
+//! that their order never changes an answer, and a policy that cannot be evaluated never permits: an erring deny
+//! denies, an erring allow grants nothing.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -18,8 +18,8 @@
 //! reaches every worker within [`Source::bound`]. Whatever a cache holds because of a document must end with its
 //! [`Generation`].
 //!
-//! Only the root may start callouts. Requests may look (it is what [`keeper::Keeper::document`] does until there is
-//! something) and may want a fetch ([`keeper::Keeper::want`]); the next tick does it.
+//! Only the root may start the callouts of a document. Requests may look (it is what [`keeper::Keeper::document`]
+//! does until there is something) and may want a fetch ([`keeper::Keeper::want`]); the next tick does it.
 //!
 //! Without a key of `shared_data.keys` nobody could tell our records from those of whoever shares our memory, so that
 //! each worker fetches for itself and the `cooldown` is each worker's own; [`store::Store`] is where this is decided.

@@ -35,7 +35,7 @@ pub enum AuditEvent {
 /// A decision and its outcome. Empty lists and maps, `None` and `false` are left out of the event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessEvent {
-    /// When the decision was made.
+    /// When the head came; times in policies are this one.
     pub timestamp: UnixTime,
     /// 128 random bits in hex; the caller has it too.
     pub decision_id: String,

@@ -42,7 +42,7 @@ thread_local! {
 
 /// Milliseconds between looks at those that wait.
 const WAITING_TICK: u32 = 10;
-/// Milliseconds between deliveries while there is something to deliver, and between looks at lists.
+/// Milliseconds between deliveries while there is something to deliver, and between looks at documents of other servers.
 const DELIVERY_TICK: u32 = 100;
 /// Milliseconds between heartbeats of an idle chain.
 const IDLE_TICK: u32 = 10_000;

@@ -57,7 +57,7 @@ impl Pace {
                 format!(
                     "it is over before `{interval}` is: nothing would be left to use until the next fetch"
                 ),
-                format!("write more than `{interval}`"),
+                format!("write at least `{interval}`"),
             );
         }
     }
