@@ -50,7 +50,7 @@ test-wasm: toolchain ## the core on Wasm under Node: every answer the same as na
 		cargo test --locked --no-default-features --features cases,fallback --target $(WASM_CORE) -p mlgate --test golden --test portable; \
 	printf '%s answers are the same natively and on Wasm\n' "$$(cat target/tmp/native/* | wc -l)"
 
-demo: toolchain ## the article's story against the real Envoy, as a table; then the audit log is verified and analysed
+demo: toolchain ## the README's story against the real Envoy, as a table; then the audit log is verified and analysed
 	@cargo run --locked --quiet -p mlgate-integration --bin mlgate-demo
 
 bench: toolchain ## what the gate costs in CPU time, beside Envoy without it and its own JWT filter; one key among many

@@ -1,4 +1,4 @@
-//! The article's story against the real thing: Envoy with the built filter, a sample model server, the command's own
+//! The README's story against the real thing: Envoy with the built filter, a sample model server, the command's own
 //! collector. `make demo` plays it as a table, `make run` leaves the stack running.
 //!
 //! | module | what it does |

@@ -30,7 +30,7 @@
 //! | [`envoy`] | a bootstrap from a builder; ready, statistics, log, update, stop |
 //! | [`model_server`] | an upstream that answers like vLLM, KServe and MLflow and records what it got |
 //! | [`recorder`] | an upstream that writes down when each header block, body byte, trailer and reset came |
-//! | [`demo`] | the article's story against all of it: `make demo`, `make run` |
+//! | [`demo`] | the README's story against all of it: `make demo`, `make run` |
 //! | [`scenarios`] | three incidents, without the gate and with it: `make scenarios` |
 //! | [`filter_file`] | a filter that can be pushed alone |
 //! | [`history`] | generated audit histories with labelled incidents |

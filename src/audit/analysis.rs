@@ -6,7 +6,7 @@
 //! | [`duplicates`] | chain and number | whether that event came before |
 //! | [`bounded`] | names without end | as many as fit, the same ones whatever the order |
 //! | [`caller`] | one caller's facts | hours, models and keys |
-//! | [`detect`] | all facts | the article's three alerts |
+//! | [`detect`] | all facts | the three alerts |
 //! | [`alert`] | an alert | words for people, JSON for programs |
 //! | [`usage`] | all facts | requests, refusals, bytes and seconds by what was asked for |
 //!

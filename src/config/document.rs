@@ -87,7 +87,7 @@ pub struct SharedDataSpec {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResponsesSpec {
-    /// 401, or 403 as the article's service answers.
+    /// 401, or 403 for services whose callers expect that.
     #[serde(default = "ResponsesSpec::default_invalid_credential_status")]
     pub invalid_credential_status: u16,
 }

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_credential_can_be_answered_as_the_article_does() {
+    fn a_wrong_credential_can_be_answered_with_403() {
         let refusal = Refusal { reason: Reason::CredentialInvalid, retry_after: None };
         let reply = reply(refusal, None, Caller { invalid_credential_status: 403, ..caller(false) });
         assert_eq!((reply.status, reply.grpc_status), (403, 7));

@@ -69,8 +69,7 @@ pub type Note = fn(&Answer) -> anyhow::Result<String>;
 /// A burst that a thief sends.
 pub const STOLEN: Expected = Expected::Burst { sent: 300, served: 100 };
 
-/// What one call to a model costs, in cents: an assumption, after the article's «fifty thousand dollars» for «a million
-/// requests».
+/// What one call to a model costs, in cents: an assumption, fifty thousand dollars for a million requests.
 pub const CENTS_PER_CALL: usize = 5;
 
 /// What so many calls cost.

@@ -134,7 +134,7 @@ impl Window {
 // === impl Thresholds ===
 
 impl Default for Thresholds {
-    /// The article's, with a floor under each share.
+    /// Those of the options' defaults, with a floor under each share.
     fn default() -> Self {
         Self {
             max_requests: 1_000,
