@@ -58,7 +58,7 @@ fn a_clause_that_no_case_tries_is_named_with_its_line() {
     assert_eq!(output.status.code(), Some(1), "{shown}");
     assert!(
         shown.contains(
-            "envoy/config/small.yaml:38: role:developer: has the role `developer` was never true\n"
+            "envoy/config/small.yaml:39: role:developer: has the role `developer` was never true\n"
         ),
         "{shown}"
     );
