@@ -122,6 +122,19 @@ fn what_is_not_a_public_key_for_signatures_is_refused() {
 }
 
 #[test]
+fn a_list_of_operations_that_fills_a_document_takes_one_pass() {
+    // as many as fit into 8 MiB: each against each would be a trillion comparisons
+    let many: Vec<Json> = (0..1_000_000).map(|number| json!(format!("{number:x}"))).collect();
+    assert_eq!(
+        Key::from_jwk(&with(&ed_key(), "key_ops", &Json::Array(many))).err(),
+        Some(InvalidJwk::Purpose)
+    );
+    let mixed = with(&ed_key(), "key_ops", &json!(["verify", 1]));
+    assert_eq!(Key::from_jwk(&mixed).err(), Some(InvalidJwk::Member("key_ops")));
+    assert!(Key::from_jwk(&with(&ed_key(), "key_ops", &json!(["sign", "verify"]))).is_ok());
+}
+
+#[test]
 fn a_modulus_has_at_least_2048_bits_and_at_most_8192() {
     let modulus = |first: u8, bytes: usize| {
         use base64::Engine as _;
