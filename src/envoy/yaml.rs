@@ -96,7 +96,8 @@ fn is_literal(text: &str) -> bool {
         && text.lines().count() > 1
         && !text.starts_with(char::is_whitespace)
         && text.lines().all(shown)
-        && !text.contains(['\u{2028}', '\u{2029}', '\u{85}'])
+        // lines end as they were written: a reader makes each break `\n`
+        && !text.contains(['\r', '\u{2028}', '\u{2029}', '\u{85}'])
 }
 
 /// What some reader takes for something else than a text: Envoy's and Kubernetes' are of YAML 1.1.
@@ -131,7 +132,7 @@ mod tests {
     fn what_is_written_is_read_again() {
         let json = r#"{"a": [], "b": {}, "on": "off", "y": "n", "t": "true", "n": "null", "1": "1e3", "@type": "x: #y",
             "list": [1, 0.25, -3, true, null, "", " ", "-", "plain-text", [["deep"]], [], {}, {"z": [{"q": "\"\\\u0007\u2028é"}], "a": 1}],
-            "lines": "a: 1\n  - b # c\n", "more": ["x\ny\n", "x\n\ny\n", " x\ny\n", "x\ny", "\n", "x\u0007\ny\n"]}"#;
+            "lines": "a: 1\n  - b # c\n", "more": ["x\ny\n", "x\n\ny\n", " x\ny\n", "x\r\ny\r\n", "x\ny", "\n", "x\u0007\ny\n"]}"#;
         let tree = Tree::from_json(json.as_bytes()).unwrap();
         let text = write(tree.root());
         assert_eq!(Tree::from_yaml(text.as_bytes()).unwrap().to_json(), tree.to_json(), "{text}");
