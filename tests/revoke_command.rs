@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::process::Output;
 
-use mlgate::identity::revocation::list::RevocationList;
+use mlgate::identity::revocation::list::{MAX_BYTES, RevocationList};
 use serde_json::{Value as Json, json};
 
 #[path = "support/command.rs"]
@@ -154,4 +154,49 @@ fn a_list_keeps_its_rights_and_a_link_its_target() {
     assert!(list.is_symlink());
     assert_eq!(read(&target).keys, ["k7f3a2b9"]);
     assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_list_keeps_its_owner_and_what_lies_beside_it_is_not_written_through() {
+    use std::os::unix::fs::{MetadataExt as _, chown, symlink};
+    let list = list("owner");
+    let victim = file("revoke-owner-victim", "untouched");
+    let beside = list.with_file_name(".revoked.json.new");
+    symlink(&victim, &beside).unwrap();
+    assert_eq!(revoke(&list, &["key", "k7f3a2b9"]).status.code(), Some(0));
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "untouched");
+    assert!(!list.is_symlink() && !beside.is_symlink());
+    if chown(&list, Some(1234), Some(1235)).is_err() {
+        println!("the owner is not tried: only root gives files away");
+        return;
+    }
+    assert_eq!(revoke(&list, &["key", "aaaa0000"]).status.code(), Some(0));
+    let after = std::fs::metadata(&list).unwrap();
+    assert_eq!((after.uid(), after.gid()), (1234, 1235));
+    assert_eq!(read(&list).keys, ["k7f3a2b9", "aaaa0000"]);
+}
+
+#[test]
+fn a_list_never_becomes_larger_than_anybody_reads() {
+    let list = list("large");
+    // the last of them has so many letters
+    let compact = |many: usize, letters: usize, last: usize| {
+        let mut principals: Vec<String> = (0..many).map(|number| format!("{number:0letters$}")).collect();
+        principals.push("x".repeat(last));
+        json!({ "version": 1, "principals": principals }).to_string()
+    };
+    // each on a line of its own takes five bytes more
+    let many = compact(220_000, 70, 1);
+    assert!(many.len() < MAX_BYTES && many.len() + 5 * 220_000 > MAX_BYTES);
+    std::fs::write(&list, &many).unwrap();
+    assert_eq!(revoke(&list, &["key", "k7f3a2b9"]).status.code(), Some(0));
+    assert_eq!(read(&list).keys, ["k7f3a2b9"]);
+    let left = MAX_BYTES - compact(4_191, 4_000, 0).len();
+    let full = compact(4_191, 4_000, left - 10);
+    std::fs::write(&list, &full).unwrap();
+    let output = revoke(&list, &["key", "k7f3a2b9"]);
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(3) && said.contains("larger than"), "{said}");
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), full);
 }

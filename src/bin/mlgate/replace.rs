@@ -61,7 +61,7 @@ impl Replaceable {
     /// Replaces what is in it. Whoever reads it finds the one or the other, whole; afterwards it survives a crash.
     pub(crate) fn write(&self, content: &[u8]) -> Result<(), Stop> {
         let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // one name is enough, since the folder is locked: what a crash left behind is written over
+        // one name is enough, since the folder is locked: what a crash left behind is of no use
         let beside = self.path.with_file_name(format!(".{name}.new"));
         self.written(&beside, content).map_err(|error| {
             // it may not even exist
@@ -75,8 +75,15 @@ impl Replaceable {
     }
 
     fn written(&self, beside: &Path, content: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(beside)?;
+        match fs::remove_file(beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // a new file, never what somebody may have put there since
+        let mut file = OpenOptions::new().write(true).create_new(true).open(beside)?;
         if let Ok(before) = fs::metadata(&self.path) {
+            // first: whoever gives a file away takes rights off it
+            keep_owner(&file, &before)?;
             file.set_permissions(before.permissions())?;
         }
         file.write_all(content)?;
@@ -84,4 +91,19 @@ impl Replaceable {
         fs::rename(beside, &self.path)?;
         self.folder.sync_all()
     }
+}
+
+/// Gives a file to whom the one before belongs: a server that may read that must be able to read this.
+#[cfg(unix)]
+fn keep_owner(file: &File, before: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let own = file.metadata()?;
+    let owner = Some(before.uid()).filter(|uid| *uid != own.uid());
+    let group = Some(before.gid()).filter(|gid| *gid != own.gid());
+    if owner.or(group).is_some() { fchown(file, owner, group) } else { Ok(()) }
+}
+
+#[cfg(not(unix))]
+fn keep_owner(_: &File, _: &fs::Metadata) -> io::Result<()> {
+    Ok(())
 }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use mlgate::identity::ANONYMOUS;
 use mlgate::identity::api_key::{ApiKey, KeyId};
 use mlgate::identity::mtls::spiffe::SpiffeId;
-use mlgate::identity::revocation::list::{Entry, RevocationList};
+use mlgate::identity::revocation::list::{Entry, MAX_BYTES, RevocationList};
 use mlgate::identity::spec::RevokedTokenSpec;
 use serde::Serialize;
 
@@ -166,12 +166,28 @@ fn apply(entry: &Entry, change: &Change) -> Result<Changed, Stop> {
     if !matches!(outcome, Outcome::Unchanged) {
         // what the gate would refuse is not written: it would refuse everything that is revoked later too
         list.compile().map_err(|error| Stop::invalid(entry, error, "the list is as it was"))?;
-        let mut text = serde_json::to_vec_pretty(&list)
+        let text = written(&list)
             .map_err(|error| Stop::failure(&place, error, "report this as an error of mlgate"))?;
-        text.push(b'\n');
+        if text.len() > MAX_BYTES {
+            return Err(Stop::invalid(
+                entry,
+                format_args!("{place} would be larger than {MAX_BYTES} bytes"),
+                "the list is as it was: take off what no longer matters (`--undo`)",
+            ));
+        }
         file.write(&text)?;
     }
     Ok(Changed { file: place.to_string(), entry: entry.to_string(), change: outcome, entries: list.len() })
+}
+
+/// A list for people to read, or where that is more than anybody reads, a short one.
+fn written(list: &RevocationList) -> serde_json::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(list)?;
+    if text.len() >= MAX_BYTES {
+        text = serde_json::to_vec(list)?;
+    }
+    text.push(b'\n');
+    Ok(text)
 }
 
 fn key(text: &str) -> Result<Entry, Stop> {
