@@ -10,25 +10,13 @@ use std::ops::Range;
 
 use crate::filter::refusal::Reason;
 
+pub mod certificate;
 pub mod pairs;
 pub mod path;
 
 use pairs::Pairs;
 
-/// What the connection says of the client's certificate. Presence alone proves nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PeerCertificate {
-    /// `connection.mtls`: a certificate was presented.
-    pub presented: bool,
-    /// `connection.peer_certificate_valid`; `None` on hosts before Envoy 1.39.
-    pub valid: Option<bool>,
-    /// The first URI SAN.
-    pub uri_san: Option<String>,
-    /// The first DNS SAN.
-    pub dns_san: Option<String>,
-    /// RFC 2253 subject.
-    pub subject: Option<String>,
-}
+pub use certificate::PeerCertificate;
 
 /// Which profile a route names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +57,8 @@ pub struct StreamFacts {
 pub struct Wanted {
     /// The client's certificate: a profile takes certificates.
     pub certificate: bool,
+    /// Its digest: some hop may speak for others.
+    pub digest: bool,
     /// The virtual host's name: profiles or limits go by routes.
     pub virtual_host: bool,
 }

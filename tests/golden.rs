@@ -30,6 +30,7 @@ use mlgate::filter::transaction::{EndFacts, Transaction};
 use mlgate::filter::worker::Worker;
 use mlgate::host::fake::FakeHost;
 use mlgate::host::{CalloutId, Host as _};
+use mlgate::http::certificate::Names;
 use mlgate::http::{PeerCertificate, RouteProfile, StreamFacts};
 use mlgate::limits::remote::fake::FakeService;
 use mlgate::time::UnixTime;
@@ -419,9 +420,8 @@ fn facts(case: &Case, end_of_stream: bool) -> StreamFacts {
     let peer = case.certificate.clone().map_or_else(PeerCertificate::default, |shown| PeerCertificate {
         presented: true,
         valid: shown.valid,
-        uri_san: shown.uri_san,
-        dns_san: shown.dns_san,
-        subject: shown.subject,
+        names: Names { uri_sans: shown.uri_san, dns_sans: shown.dns_san, subject: shown.subject },
+        ..PeerCertificate::default()
     });
     let profile = |named: &Option<Json>| match named {
         None => RouteProfile::Absent,

@@ -89,14 +89,29 @@ pub struct Route {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Certificate {
-    /// The first URI SAN.
-    pub uri_san: Option<String>,
-    /// The first DNS SAN.
-    pub dns_san: Option<String>,
+    /// URI SANs, as far as it shows them.
+    #[serde(deserialize_with = "one_or_more")]
+    pub uri_san: Vec<String>,
+    /// DNS SANs, likewise.
+    #[serde(deserialize_with = "one_or_more")]
+    pub dns_san: Vec<String>,
     /// RFC 2253.
     pub subject: Option<String>,
     /// `connection.peer_certificate_valid`; absent: an Envoy that does not know it.
     pub valid: Option<bool>,
+}
+
+fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(name) => vec![name],
+        OneOrMore::More(names) => names,
+    })
 }
 
 /// A request.

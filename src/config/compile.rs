@@ -218,6 +218,7 @@ impl Config {
         let extraction = Extraction::from(&document.authentication.api_key);
         let wanted = Wanted {
             certificate: profiles.list.iter().any(Profile::takes_certificates),
+            digest: certificates.has_hops(),
             virtual_host: !profiles.routes.is_empty()
                 || limits.iter().any(|limit| limit.key().contains(&KeyPart::Route)),
         };

@@ -103,6 +103,9 @@ fn fill(root: &mut Node, document: &Document, configuration: &Tree, settings: &S
     }
     if let Some(mtls) = &document.authentication.mtls {
         set(root, CHAIN, "transport_socket", listener_tls(&settings.tls, mtls.peer_validation))?;
+        if !mtls.trusted_hops.is_empty() {
+            set(root, MANAGER, "forward_client_cert_details", text("FORWARD_ONLY"))?;
+        }
     }
 
     set(root, &format!("{PLUGIN}/configuration"), "value", configuration.root().clone())?;

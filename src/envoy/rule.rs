@@ -44,6 +44,8 @@ pub enum Rule {
     FilterOptional,
     /// The gate stands behind the router.
     FilterUpstream,
+    /// What trusted hops say does not arrive.
+    ForwardedCertificates,
     /// Two gates share their state.
     GatesCollide,
     /// A redirect enters the gate again.
@@ -101,7 +103,7 @@ pub enum File {
 
 impl Rule {
     /// All, in the order of their names.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::AdminOpen,
         Self::CapabilityMissing,
         Self::ClientCertificates,
@@ -120,6 +122,7 @@ impl Rule {
         Self::FilterDisabled,
         Self::FilterOptional,
         Self::FilterUpstream,
+        Self::ForwardedCertificates,
         Self::GatesCollide,
         Self::InternalRedirect,
         Self::NoGate,
@@ -242,6 +245,11 @@ impl Rule {
                 "filter_upstream",
                 "the gate stands behind the router: retries are decided, counted and recorded again",
                 "put it into `http_filters` of the connection manager",
+            ),
+            Self::ForwardedCertificates => (
+                "forwarded_certificates",
+                "callers of `trusted_hops` are known by `x-forwarded-client-cert`, and this listener takes that off or writes its own",
+                "write `forward_client_cert_details: FORWARD_ONLY`",
             ),
             Self::GatesCollide => (
                 "gates_collide",

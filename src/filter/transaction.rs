@@ -140,7 +140,8 @@ impl Transaction {
         if facts.end_of_stream {
             self.received = Received::All;
         }
-        let (head, verdict) = RequestHead::read(block, facts, config.source_trust, limits);
+        let (mut head, verdict) = RequestHead::read(block, facts, config.source_trust, limits);
+        config.certificates.resolve(&mut head);
         let begun = self.exchange.begin(&head, &config, host);
         let admitted = verdict.map_err(Refusal::from).and(begun).and_then(|()| self.admit(head, host));
         let took = host.monotonic().since(self.exchange.started());

@@ -5,19 +5,20 @@
 //! other in (`listener`). Then a consumer that names it is the caller; else a SPIFFE ID of a trusted domain is a caller
 //! of its own, `mtls:<id>`; else it is as if none had been presented.
 //!
-//! The proxy shows the first URI SAN and the first DNS SAN alone: later ones cannot be bound. An X509-SVID has exactly
-//! one URI SAN, so that nothing of it is hidden.
+//! A trusted hop is nobody itself: it speaks for whoever called it ([`forwarded`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::config::faults::Faults;
-use crate::http::PeerCertificate;
+use crate::http::certificate::Names;
+use crate::http::{PeerCertificate, RequestHead};
 use crate::identity::bindings::Bindings;
 use crate::identity::consumer::Consumer;
 use crate::identity::spec::{AuthenticationSpec, CertificateSpec, ConsumerSpec, PeerValidation};
 use crate::identity::{AuthenticationError, Credential, Identity};
 
+pub mod forwarded;
 pub mod spiffe;
 pub mod subject;
 
@@ -30,6 +31,7 @@ pub struct Certificates {
     /// `None`: certificates are not configured, and none counts.
     validation: Option<PeerValidation>,
     bound: BTreeMap<Name, Rc<Identity>>,
+    hops: BTreeSet<Name>,
     bindings: Rc<Bindings>,
 }
 
@@ -70,6 +72,10 @@ impl Certificates {
             }
             certificates.trust_domains.clone_from(&spec.trust_domains);
             certificates.validation = Some(spec.peer_validation);
+            for (index, spec) in spec.trusted_hops.iter().enumerate() {
+                let pointer = format!("/authentication/mtls/trusted_hops/{index}");
+                certificates.hops.extend(certificates.name(spec, &pointer, faults));
+            }
         }
         for (number, consumer) in consumers.iter().enumerate() {
             for (index, spec) in consumer.credentials.mtls.iter().enumerate() {
@@ -89,6 +95,13 @@ impl Certificates {
             );
         }
         let Some(name) = self.name(spec, pointer, faults) else { return };
+        if self.hops.contains(&name) {
+            faults.at(
+                pointer,
+                "this certificate is that of a trusted hop",
+                "a hop speaks for others: give whoever calls there a certificate of their own",
+            );
+        }
         // What is wrong with the consumer itself was said where its keys were compiled.
         let known = Consumer::compile(consumer, &|_| true, "", &mut Faults::default());
         let mut identity = self.bindings.settle(Identity::anonymous(), Some(&known));
@@ -149,6 +162,45 @@ impl Certificates {
         self.validation.is_some()
     }
 
+    /// Whether some hop may speak for others.
+    pub fn has_hops(&self) -> bool {
+        !self.hops.is_empty()
+    }
+
+    /// Where the connection's certificate is that of a trusted hop, what counts is the certificate that the hop says its
+    /// caller showed: none, where it says nothing. Whoever else sends the header is not heard.
+    pub fn resolve(&self, head: &mut RequestHead) {
+        let peer = &head.facts.peer;
+        let counts = peer.presented && !peer.unreadable && self.is_valid(peer);
+        let is_hop = || Self::names(&peer.names).any(|name| self.hops.contains(&name));
+        if self.hops.is_empty()
+            || !counts
+            || matches!(self.foreign(&peer.names), Err(_) | Ok(true))
+            || !is_hop()
+        {
+            return;
+        }
+        let mut written = head.headers.all(forwarded::HEADER);
+        let caller = match (written.next(), written.next()) {
+            (None, _) => PeerCertificate::default(),
+            (Some(header), None) => match forwarded::read(header, peer.digest.as_deref()) {
+                Ok(None) => PeerCertificate::default(),
+                names => PeerCertificate {
+                    presented: true,
+                    valid: Some(true),
+                    unreadable: names.is_err(),
+                    names: names.ok().flatten().unwrap_or_default(),
+                    hop: peer.names.uri_sans.clone(),
+                    digest: None,
+                },
+            },
+            (Some(_), Some(_)) => {
+                PeerCertificate { presented: true, unreadable: true, ..PeerCertificate::default() }
+            }
+        };
+        head.facts.peer = caller;
+    }
+
     /// Whose certificate this is. `None`: nobody's, as if there were none.
     ///
     /// # Errors
@@ -157,41 +209,55 @@ impl Certificates {
         &self,
         certificate: &PeerCertificate,
     ) -> Result<Option<Rc<Identity>>, AuthenticationError> {
-        let Some(validation) = self.validation.filter(|_| certificate.presented) else { return Ok(None) };
-        // a host that does not know the attribute has not said that the certificate is valid
-        if validation == PeerValidation::Attribute && certificate.valid != Some(true) {
-            return Err(AuthenticationError::Invalid);
-        }
-        let uri = certificate.uri_san.as_deref();
-        let id = match uri.filter(|uri| spiffe::is_claimed(uri)) {
-            Some(uri) => Some(SpiffeId::parse(uri).map_err(|_| AuthenticationError::Invalid)?),
-            None => None,
-        };
-        // another domain's authority can write any DNS name or subject it likes
-        if id.is_some_and(|id| self.is_foreign(id)) {
+        if !self.is_configured() || !certificate.presented {
             return Ok(None);
         }
-        if let Some(bound) = self.bound_to(certificate)? {
+        if certificate.unreadable || !self.is_valid(certificate) {
+            return Err(AuthenticationError::Invalid);
+        }
+        let names = &certificate.names;
+        // another domain's authority can write any DNS name or subject it likes
+        if self.foreign(names)? {
+            return Ok(None);
+        }
+        if let Some(bound) = self.bound_to(names)? {
             return Ok(Some(bound));
         }
-        let is_caller = id.is_some_and(|id| self.is_trusted(id) && !id.path.is_empty());
-        Ok(uri.filter(|_| is_caller).map(|uri| Rc::new(self.workload(uri))))
+        let Some(uri) = names.uri_sans.first() else { return Ok(None) };
+        let is_caller = SpiffeId::parse(uri).is_ok_and(|id| self.is_trusted(id) && !id.path.is_empty());
+        Ok(is_caller.then(|| Rc::new(self.workload(uri))))
     }
 
-    fn bound_to(&self, certificate: &PeerCertificate) -> Result<Option<Rc<Identity>>, AuthenticationError> {
+    fn is_valid(&self, certificate: &PeerCertificate) -> bool {
+        match self.validation {
+            // a host that does not know the attribute has not said that the certificate is valid
+            Some(PeerValidation::Attribute) => certificate.valid == Some(true),
+            Some(PeerValidation::Listener) => true,
+            None => false,
+        }
+    }
+
+    /// Whether this is a workload of a domain that nobody trusts here.
+    ///
+    /// # Errors
+    /// Its SPIFFE ID is malformed, or not its only URI SAN (X509-SVID §2).
+    fn foreign(&self, names: &Names) -> Result<bool, AuthenticationError> {
+        let Some(claimed) = names.uri_sans.iter().find(|uri| spiffe::is_claimed(uri)) else {
+            return Ok(false);
+        };
+        if names.uri_sans.len() > 1 {
+            return Err(AuthenticationError::Invalid);
+        }
+        let id = SpiffeId::parse(claimed).map_err(|_| AuthenticationError::Invalid)?;
+        Ok(self.is_foreign(id))
+    }
+
+    fn bound_to(&self, names: &Names) -> Result<Option<Rc<Identity>>, AuthenticationError> {
         if self.bound.is_empty() {
             return Ok(None);
         }
-        let bounded = |text: &Option<String>| text.clone().filter(|text| text.len() <= MAX_NAME);
-        let subject = bounded(&certificate.subject);
-        let names = [
-            bounded(&certificate.uri_san).map(Name::Uri),
-            bounded(&certificate.dns_san).map(|name| Name::Dns(name.to_ascii_lowercase())),
-            subject.as_deref().and_then(subject::common_name).map(Name::Common),
-            subject.map(Name::Subject),
-        ];
         let mut found: Option<&Rc<Identity>> = None;
-        for identity in names.iter().flatten().filter_map(|name| self.bound.get(name)) {
+        for identity in Self::names(names).filter_map(|name| self.bound.get(&name)) {
             match found {
                 Some(other) if other.principal != identity.principal => {
                     return Err(AuthenticationError::Invalid);
@@ -201,6 +267,16 @@ impl Certificates {
             }
         }
         Ok(found.cloned())
+    }
+
+    /// What a certificate may be known by.
+    fn names(names: &Names) -> impl Iterator<Item = Name> + use<'_> {
+        let bounded = |text: &&String| text.len() <= MAX_NAME;
+        let uris = names.uri_sans.iter().filter(bounded).cloned().map(Name::Uri);
+        let dns = names.dns_sans.iter().filter(bounded).map(|name| Name::Dns(name.to_ascii_lowercase()));
+        let subject = names.subject.iter().filter(bounded);
+        let common = subject.clone().filter_map(|subject| subject::common_name(subject)).map(Name::Common);
+        uris.chain(dns).chain(common).chain(subject.cloned().map(Name::Subject))
     }
 
     /// A caller that no consumer names.

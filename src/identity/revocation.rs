@@ -94,10 +94,10 @@ impl Revocation {
     }
 
     /// Whether a caller whose connection has this certificate was revoked. A consumer may be bound by another name of a
-    /// certificate than its SPIFFE ID.
+    /// certificate than its SPIFFE ID, and a hop that was revoked speaks for nobody any more.
     pub fn covers(&self, identity: &Identity, certificate: &PeerCertificate) -> bool {
         let by_certificate = !self.spiffe_ids.is_empty()
-            && certificate.uri_san.as_deref().is_some_and(|id| self.spiffe_id(id))
+            && certificate.names.uri_sans.iter().chain(&certificate.hop).any(|id| self.spiffe_id(id))
             && identity.shown().any(|shown| shown.credential.method == MTLS);
         by_certificate || self.check(identity).is_err()
     }
@@ -159,6 +159,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::http::certificate::Names;
 
     fn compile(spec: serde_json::Value) -> (Revocation, Vec<String>) {
         let spec: RevocationSpec = serde_json::from_value(spec).unwrap();
@@ -235,8 +236,16 @@ mod tests {
     #[test]
     fn a_certificate_is_known_by_its_spiffe_id_whatever_name_its_consumer_is_bound_by() {
         let (revocation, _) = compile(json!({ "spiffe_ids": ["spiffe://acme.example/w"] }));
-        let certificate =
-            PeerCertificate { uri_san: Some("spiffe://acme.example/w".into()), ..PeerCertificate::default() };
+        let certificate = PeerCertificate {
+            names: Names {
+                uri_sans: vec!["urn:x".into(), "spiffe://acme.example/w".into()],
+                ..Names::default()
+            },
+            ..PeerCertificate::default()
+        };
+        let by_hop =
+            PeerCertificate { hop: certificate.names.uri_sans.clone(), ..PeerCertificate::default() };
+        assert!(revocation.covers(&caller("batch", "mtls", "CN=worker"), &by_hop));
         assert!(revocation.covers(&caller("batch", "mtls", "CN=worker"), &certificate));
         assert!(!revocation.covers(&caller("batch", "mtls", "CN=worker"), &PeerCertificate::default()));
         // a certificate that the profile does not ask for says nothing

@@ -52,9 +52,9 @@ pub struct CredentialsSpec {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateSpec {
-    /// Its first URI SAN, whole.
+    /// One of its URI SANs, whole.
     pub uri_san: Option<String>,
-    /// Its first DNS SAN, in any case.
+    /// One of its DNS SANs, in any case.
     pub dns_san: Option<String>,
     /// Its subject, as RFC 2253 writes it.
     pub subject: Option<String>,
@@ -155,6 +155,8 @@ pub struct MtlsSpec {
     pub trust_domains: Vec<String>,
     /// Who says that a certificate is valid.
     pub peer_validation: PeerValidation,
+    /// Whose word on their callers' certificates is taken.
+    pub trusted_hops: Vec<CertificateSpec>,
 }
 
 /// Who says that a certificate is valid.

@@ -5,6 +5,7 @@ use crate::config::faults::Faults;
 use crate::credentials::{UnverifiedKey, UnverifiedToken};
 use crate::host::fake::FakeHost;
 use crate::http::PeerCertificate;
+use crate::http::certificate::Names;
 use crate::identity::AuthenticationError::{Invalid, Missing};
 use crate::identity::api_key::{ApiKey, Listed, RANDOM_BYTES};
 use crate::identity::bindings::Bindings;
@@ -91,7 +92,7 @@ fn certificate(uri: &str, valid: bool) -> Credentials {
     Credentials::Certificate(PeerCertificate {
         presented: true,
         valid: Some(valid),
-        uri_san: Some(uri.to_owned()),
+        names: Names { uri_sans: vec![uri.to_owned()], ..Names::default() },
         ..PeerCertificate::default()
     })
 }

@@ -11,6 +11,7 @@ use crate::filter::transaction::{EndFacts, Transaction};
 use crate::filter::upstream;
 use crate::filter::worker::Worker;
 use crate::host::{CalloutId, Host, HostError, Level};
+use crate::http::certificate::{self, InvalidCertificate, Names};
 use crate::http::pairs::Pairs;
 use crate::http::{PeerCertificate, RouteProfile, StreamFacts};
 use crate::plugin::abi::{self, Map};
@@ -79,7 +80,7 @@ impl Http {
             virtual_host: virtual_host.unwrap_or_default(),
             route_profile,
             virtual_host_profile,
-            peer: if wanted.certificate { peer() } else { PeerCertificate::default() },
+            peer: if wanted.certificate { peer(wanted.digest) } else { PeerCertificate::default() },
             outbound: !self.root.is_gateway() && number("xds\0listener_direction") == Some(OUTBOUND),
             end_of_stream,
         }
@@ -284,17 +285,30 @@ fn profile(path: &str) -> RouteProfile {
 /// plugin may run in both, whose streams share one root context.
 const OUTBOUND: u64 = 2;
 
-fn peer() -> PeerCertificate {
+fn peer(digest: bool) -> PeerCertificate {
     let truth = |path| abi::property(path).ok().map(|value| value == [1]);
     if truth("connection\0mtls") != Some(true) {
         return PeerCertificate::default();
     }
+    let subject = text("connection\0subject_peer_certificate");
+    let names = match abi::property("connection\0peer_certificate") {
+        Ok(encoded) => certificate::decode(&encoded).and_then(|der| Names::read(&der)),
+        // before Envoy 1.40 it shows no more
+        Err(HostError::NotFound) => Ok(Names {
+            uri_sans: text("connection\0uri_san_peer_certificate").into_iter().collect(),
+            dns_sans: text("connection\0dns_san_peer_certificate").into_iter().collect(),
+            subject: None,
+        }),
+        Err(_) => Err(InvalidCertificate),
+    };
     PeerCertificate {
         presented: true,
         valid: truth("connection\0peer_certificate_valid"),
-        uri_san: text("connection\0uri_san_peer_certificate"),
-        dns_san: text("connection\0dns_san_peer_certificate"),
-        subject: text("connection\0subject_peer_certificate"),
+        unreadable: names.is_err(),
+        // as the proxy writes it, in every version
+        names: Names { subject, ..names.unwrap_or_default() },
+        digest: if digest { text("connection\0sha256_peer_certificate_digest") } else { None },
+        hop: Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use mlgate::config::faults::Faults;
 use mlgate::credentials::{Credentials, UnverifiedToken};
 use mlgate::host::fake::FakeHost;
 use mlgate::http::PeerCertificate;
+use mlgate::http::certificate::Names;
 use mlgate::identity::api_key::{ApiKeys, Listed};
 use mlgate::identity::bindings::Bindings;
 use mlgate::identity::introspection::{Answers, Introspection};
@@ -61,7 +62,7 @@ fn caller(
         Credentials::Certificate(PeerCertificate {
             presented: true,
             valid: Some(true),
-            uri_san: Some(uri.to_owned()),
+            names: Names { uri_sans: vec![uri.to_owned()], ..Names::default() },
             ..PeerCertificate::default()
         })
     }));

@@ -118,6 +118,7 @@ impl<'a> Reviewer<'a> {
             self.switched_off(filter);
         }
         self.paths(manager);
+        self.forwarded_certificates(manager);
         self.timeouts(manager);
         self.sources(manager);
         self.upgrades(manager);

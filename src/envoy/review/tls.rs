@@ -3,7 +3,7 @@
 use crate::envoy::place::Place;
 use crate::envoy::review::Reviewer;
 use crate::envoy::rule::Rule;
-use crate::identity::spec::PeerValidation;
+use crate::identity::spec::{MtlsSpec, PeerValidation};
 
 /// The first Envoy with `connection.peer_certificate_valid`.
 const WITH_ATTRIBUTE: (i64, i64) = (1, 39);
@@ -55,6 +55,24 @@ impl<'a> Reviewer<'a> {
                     self.find(Rule::ClientCertificates, context.below("trust_chain_verification"), what);
                 }
             }
+        }
+    }
+
+    /// The manager of a gate that hears what trusted hops say of their callers.
+    pub(super) fn forwarded_certificates(&mut self, manager: &Place<'a>) {
+        let hears = |mtls: &MtlsSpec| !mtls.trusted_hops.is_empty();
+        if !self.document.authentication.mtls.as_ref().is_some_and(hears) {
+            return;
+        }
+        let names = ["SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"];
+        let field = "forward_client_cert_details";
+        let chosen = manager.choice(field, &names);
+        if !matches!(chosen, Some("FORWARD_ONLY" | "APPEND_FORWARD")) {
+            let what = format!(
+                "`{}`: what `trusted_hops` say of their callers does not arrive as they wrote it",
+                chosen.unwrap_or("unknown")
+            );
+            self.find(Rule::ForwardedCertificates, manager.below(field), what);
         }
     }
 

@@ -343,7 +343,9 @@ fn tls(fields: &Json, context: &Json) -> Json {
 }
 
 fn certificates() -> Vec<Planted> {
-    use Rule::{ClientCertificates, EnvoyTooOld, SessionResumption};
+    use Rule::{ClientCertificates, EnvoyTooOld, ForwardedCertificates, SessionResumption};
+    let hops = json!({"mtls": {"trusted_hops": [{"dns_san": "edge.example"}]}});
+    let hops = || ("/authentication", hops.clone());
     let mtls = |validation: &str| ("/authentication", json!({"mtls": {"peer_validation": validation}}));
     let ca = json!({"trusted_ca": {"filename": "ca"}});
     let no_resumption =
@@ -368,6 +370,24 @@ fn certificates() -> Vec<Planted> {
                 (SessionResumption, "C/transport_socket/typed_config/disable_stateless_session_resumption"),
                 (SessionResumption, "C/transport_socket/typed_config/disable_stateful_session_resumption"),
             ],
+        ),
+        with(
+            "hops that are heard",
+            [hops()],
+            [(TLS, tls(&no_resumption, &ca)), ("M/forward_client_cert_details", json!("APPEND_FORWARD"))],
+            [],
+        ),
+        with(
+            "hops that are not heard",
+            [hops()],
+            [(TLS, tls(&no_resumption, &ca))],
+            [(ForwardedCertificates, "M/forward_client_cert_details")],
+        ),
+        with(
+            "hops whose word is replaced",
+            [hops()],
+            [(TLS, tls(&no_resumption, &ca)), ("M/forward_client_cert_details", json!("SANITIZE_SET"))],
+            [(ForwardedCertificates, "M/forward_client_cert_details")],
         ),
         with("certificates by the listener", [mtls("listener")], [(TLS, tls(&verifies, &ca))], []),
         with(

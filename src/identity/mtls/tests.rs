@@ -1,6 +1,7 @@
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::http::Headers;
 use crate::identity::AuthenticationError::Invalid;
 use crate::identity::DEFAULT_TIER;
 
@@ -33,7 +34,7 @@ fn valid() -> PeerCertificate {
 }
 
 fn with_uri(uri: &str) -> PeerCertificate {
-    PeerCertificate { uri_san: Some(uri.to_owned()), ..valid() }
+    PeerCertificate { names: Names { uri_sans: vec![uri.to_owned()], ..Names::default() }, ..valid() }
 }
 
 /// `Ok(None)` becomes `nobody`.
@@ -51,8 +52,14 @@ fn a_consumer_is_bound_by_any_of_four_names() {
         { "common_name": "client-2" },
         { "uri_san": "urn:worker:5" },
     ]));
-    let dns = |name: &str| PeerCertificate { dns_san: Some(name.to_owned()), ..valid() };
-    let subject = |text: &str| PeerCertificate { subject: Some(text.to_owned()), ..valid() };
+    let dns = |name: &str| PeerCertificate {
+        names: Names { dns_sans: vec![name.to_owned()], ..Names::default() },
+        ..valid()
+    };
+    let subject = |text: &str| PeerCertificate {
+        names: Names { subject: Some(text.to_owned()), ..Names::default() },
+        ..valid()
+    };
     for (shown, expected) in [
         (with_uri(WORKER), "user_0"),
         (with_uri("urn:worker:5"), "user_4"),
@@ -148,21 +155,23 @@ fn without_trust_domains_only_consumers_are_callers() {
 #[test]
 fn another_domains_authority_names_no_consumer_of_ours() {
     let bound = certificates(&json!([{ "dns_san": "worker.acme.example" }, { "common_name": "client-2" }]));
-    let foreign = PeerCertificate {
-        dns_san: Some(String::from("worker.acme.example")),
-        subject: Some(String::from("CN=client-2")),
-        ..with_uri("spiffe://evil.example/x")
-    };
+    let mut foreign = with_uri("spiffe://evil.example/x");
+    foreign.names.dns_sans.push(String::from("worker.acme.example"));
+    foreign.names.subject = Some(String::from("CN=client-2"));
     assert_eq!(principal(&bound, &foreign).as_deref(), Ok("nobody"));
 }
 
 #[test]
 fn a_certificate_of_two_consumers_is_refused() {
     let bound = certificates(&json!([{ "uri_san": WORKER }, { "dns_san": "one.example" }]));
-    let both = PeerCertificate { dns_san: Some(String::from("one.example")), ..with_uri(WORKER) };
-    assert_eq!(principal(&bound, &both), Err(Invalid));
-    let one = PeerCertificate { dns_san: Some(String::from("two.example")), ..both };
-    assert_eq!(principal(&bound, &one).as_deref(), Ok("user_0"));
+    let with = |names: &[&str]| {
+        let mut shown = with_uri(WORKER);
+        shown.names.dns_sans = names.iter().map(ToString::to_string).collect();
+        principal(&bound, &shown)
+    };
+    assert_eq!(with(&["one.example"]), Err(Invalid));
+    assert_eq!(with(&["two.example", "one.example"]), Err(Invalid));
+    assert_eq!(with(&["two.example"]).as_deref(), Ok("user_0"));
 }
 
 #[test]
@@ -190,4 +199,92 @@ fn what_cannot_be_meant_is_a_fault() {
     assert_eq!(compiled(&Json::Null, &json!([{ "common_name": "x" }])).1, [at]);
     let domains = json!({ "trust_domains": ["acme.example", "spiffe://acme.example"] });
     assert_eq!(compiled(&domains, &json!([])).1, ["/authentication/mtls/trust_domains/1"]);
+}
+
+#[test]
+fn any_of_several_names_binds_but_a_spiffe_id_stands_alone() {
+    let bound = certificates(&json!([{ "dns_san": "two.example" }, { "uri_san": "urn:worker:5" }]));
+    let with = |uri_sans: &[&str], dns_sans: &[&str]| {
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        let names = Names { uri_sans: texts(uri_sans), dns_sans: texts(dns_sans), subject: None };
+        principal(&bound, &PeerCertificate { names, ..valid() })
+    };
+    assert_eq!(with(&[], &["x.example", "two.example"]).as_deref(), Ok("user_0"));
+    assert_eq!(with(&["urn:x", "urn:worker:5"], &[]).as_deref(), Ok("user_1"));
+    assert_eq!(with(&["urn:worker:5"], &["two.example"]), Err(Invalid), "two consumers");
+    assert_eq!(with(&[WORKER, OTHER], &[]), Err(Invalid));
+    assert_eq!(with(&["urn:worker:5", WORKER], &[]), Err(Invalid));
+    assert_eq!(with(&["spiffe://evil.example/x", "urn:worker:5"], &[]), Err(Invalid));
+}
+
+#[test]
+fn what_cannot_be_read_is_nobodys() {
+    let bound = certificates(&json!([{ "uri_san": WORKER }]));
+    assert_eq!(principal(&bound, &PeerCertificate { unreadable: true, ..with_uri(WORKER) }), Err(Invalid));
+}
+
+const HOP: &str = "spiffe://acme.example/ns/edge/sa/gateway";
+
+fn hops(validation: &str) -> Certificates {
+    let mtls = json!({
+        "trust_domains": ["acme.example"],
+        "peer_validation": validation,
+        "trusted_hops": [{ "uri_san": HOP }, { "dns_san": "edge.example" }],
+    });
+    let (certificates, faults) = compiled(&mtls, &json!([{ "uri_san": WORKER }]));
+    assert_eq!(faults, [""; 0]);
+    certificates
+}
+
+fn behind(peer: PeerCertificate, headers: &[&str]) -> RequestHead {
+    let headers =
+        headers.iter().map(|value| (forwarded::HEADER.to_owned(), value.as_bytes().to_vec())).collect();
+    let mut head = RequestHead { headers: Headers::new(headers), ..RequestHead::default() };
+    head.facts.peer = peer;
+    head
+}
+
+#[test]
+fn a_hop_speaks_for_its_caller_and_nobody_else_is_heard() {
+    let certificates = hops("attribute");
+    let element = forwarded::tests::element(forwarded::tests::WORKER_PEM);
+    let outcome = |peer: PeerCertificate, headers: &[&str]| {
+        let mut head = behind(peer, headers);
+        certificates.resolve(&mut head);
+        principal(&certificates, &head.facts.peer)
+    };
+    let hop = || with_uri(HOP);
+    assert_eq!(outcome(hop(), &[&element]).as_deref(), Ok("user_0"));
+    assert_eq!(outcome(hop(), &[]).as_deref(), Ok("nobody"), "a hop is nobody itself");
+    assert_eq!(outcome(hop(), &[&element, &element]), Err(Invalid));
+    assert_eq!(outcome(hop(), &["URI=spiffe://acme.example/ns/batch/sa/worker"]), Err(Invalid));
+    assert_eq!(outcome(hop(), &[""]), Err(Invalid));
+    assert_eq!(outcome(with_uri(OTHER), &[&element]).as_deref(), Ok(format!("mtls:{OTHER}").as_str()));
+    assert_eq!(outcome(PeerCertificate::default(), &[&element]).as_deref(), Ok("nobody"));
+    assert_eq!(outcome(PeerCertificate { valid: Some(false), ..hop() }, &[&element]), Err(Invalid));
+    assert_eq!(outcome(PeerCertificate { valid: None, ..hop() }, &[&element]), Err(Invalid));
+    let named = |uri: &[&str]| {
+        let mut peer = valid();
+        peer.names.dns_sans = vec![String::from("Edge.example")];
+        peer.names.uri_sans = uri.iter().map(ToString::to_string).collect();
+        peer
+    };
+    assert_eq!(outcome(named(&[]), &[&element]).as_deref(), Ok("user_0"));
+    assert_eq!(outcome(named(&["spiffe://evil.example/x"]), &[&element]).as_deref(), Ok("nobody"));
+    let mut head = behind(hop(), &[&element]);
+    certificates.resolve(&mut head);
+    assert_eq!(head.facts.peer.hop, [HOP]);
+    let asserted = hops("listener");
+    let mut head = behind(PeerCertificate { valid: None, ..hop() }, &[&element]);
+    asserted.resolve(&mut head);
+    assert_eq!(principal(&asserted, &head.facts.peer).as_deref(), Ok("user_0"));
+}
+
+#[test]
+fn a_hop_is_no_consumer() {
+    let mtls = json!({ "trusted_hops": [{ "dns_san": "edge.example" }] });
+    let at = "/consumers/0/credentials/mtls/0";
+    assert_eq!(compiled(&mtls, &json!([{ "dns_san": "Edge.example" }])).1, [at]);
+    let twice = json!({ "trusted_hops": [{ "dns_san": "a", "subject": "CN=a" }] });
+    assert_eq!(compiled(&twice, &json!([])).1, ["/authentication/mtls/trusted_hops/0"]);
 }

@@ -55,12 +55,16 @@ static WORDS: Shape = Shape::Object(&Object {
 /// What the proxy would say of the connection's certificate, which it calls valid.
 static CERTIFICATE: Object = Object {
     fields: &[
-        optional("uri_san", Shape::Text(&grammar::LONG), ""),
-        optional("dns_san", Shape::Text(&grammar::ANY), ""),
+        optional("uri_san", SANS, ""),
+        optional("dns_san", SANS, ""),
         optional("subject", Shape::Text(&grammar::LONG), ""),
     ],
     rest: None,
 };
+
+/// Several are a list.
+const SANS: Shape =
+    Shape::Either(&[Shape::Text(&grammar::LONG), Shape::List { of: &Shape::Text(&grammar::LONG), min: 1 }]);
 
 /// A header that comes twice is a list.
 const HEADERS: Shape = Shape::Object(&Object {
@@ -168,13 +172,22 @@ fn certificate(names: Vec<Member>) -> PeerCertificate {
     let mut shown = PeerCertificate { presented: true, valid: Some(true), ..PeerCertificate::default() };
     for Member { name, node } in names {
         match (name.as_str(), node.kind) {
-            ("uri_san", Kind::Text(text)) => shown.uri_san = Some(text),
-            ("dns_san", Kind::Text(text)) => shown.dns_san = Some(text),
-            ("subject", Kind::Text(text)) => shown.subject = Some(text),
+            ("uri_san", kind) => shown.names.uri_sans = texts(kind),
+            ("dns_san", kind) => shown.names.dns_sans = texts(kind),
+            ("subject", Kind::Text(text)) => shown.names.subject = Some(text),
             _ => {}
         }
     }
     shown
+}
+
+/// One text, or several.
+fn texts(kind: Kind) -> Vec<String> {
+    match kind {
+        Kind::Text(text) => vec![text],
+        Kind::List(nodes) => nodes.into_iter().flat_map(|node| texts(node.kind)).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Takes the body out, leaving what any body is for the check: its bytes, and whether they were made JSON here.

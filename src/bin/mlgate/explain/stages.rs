@@ -119,7 +119,9 @@ impl Stages {
         host: &dyn Host,
     ) -> Result<(), Reason> {
         let limits = HeadLimits { header_bytes: config.bounds.header_bytes, single: &config.single_headers };
-        let (head, verdict) = RequestHead::read(block, request.facts.clone(), config.source_trust, limits);
+        let (mut head, verdict) =
+            RequestHead::read(block, request.facts.clone(), config.source_trust, limits);
+        config.certificates.resolve(&mut head);
         self.request = format!("{} {}", head.method, head.path());
         verdict?;
         if head.facts.outbound {

@@ -9,8 +9,8 @@ use Shape::{List, Text};
 /// `consumers/credentials/mtls`.
 pub(super) static CERTIFICATE: Object = Object {
     fields: &[
-        optional("uri_san", Text(&LONG), "The first URI SAN, whole, such as a SPIFFE ID."),
-        optional("dns_san", Text(&ANY), "Or the first DNS SAN, in any case."),
+        optional("uri_san", Text(&LONG), "A URI SAN, whole, such as a SPIFFE ID."),
+        optional("dns_san", Text(&ANY), "Or a DNS SAN, in any case."),
         optional("subject", Text(&LONG), "Or the subject, as RFC 2253 and Envoy write it."),
         optional("common_name", Text(&ANY), "Or the only common name of the subject."),
     ],
@@ -29,6 +29,11 @@ pub(super) static MTLS: Object = Object {
             "peer_validation",
             Shape::Choice(&Choice { built: &["attribute", "listener"], later: &[] }),
             "Who says that a certificate is valid: the proxy (Envoy 1.39), or the operator for the listener.",
+        ),
+        optional(
+            "trusted_hops",
+            List { of: &Shape::Object(&CERTIFICATE), min: 1 },
+            "Proxies whose `x-forwarded-client-cert` says who called them; each by one name of its certificate.",
         ),
     ],
     rest: None,

@@ -7,6 +7,7 @@ use crate::filter::step::{RequestEdits, Step};
 use crate::filter::transaction::tests::{Scene, done, scene_with, status};
 use crate::filter::transaction::{Call, EndFacts, Transaction};
 use crate::host::{CalloutId, Host as _};
+use crate::http::certificate::Names;
 use crate::http::pairs::Pairs;
 use crate::http::{PeerCertificate, StreamFacts};
 use crate::limits::remote::breaker::MAX_FAILURES;
@@ -374,7 +375,7 @@ fn everything_else_that_is_wanted_is_checked_before_anybody_is_asked() {
     let peer = |valid| PeerCertificate {
         presented: true,
         valid: Some(valid),
-        uri_san: Some(WORKER.into()),
+        names: Names { uri_sans: vec![WORKER.into()], ..Names::default() },
         ..PeerCertificate::default()
     };
     let facts = |valid| StreamFacts { peer: peer(valid), end_of_stream: true, ..StreamFacts::default() };
