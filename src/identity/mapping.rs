@@ -1,6 +1,6 @@
 //! What an issuer says of a caller becomes an [`Identity`]: claims of a token, or of an answer about one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use serde_json::Value as Json;
@@ -50,6 +50,9 @@ pub struct MappingWords<'a> {
 
 /// The longest subject, in bytes.
 const MAX_SUBJECT: usize = MAX_CONSUMER_NAME;
+
+/// Most elements of one list: caches count identities, not what is in them.
+pub const MAX_ELEMENTS: usize = 256;
 
 // === impl Mapping ===
 
@@ -102,7 +105,7 @@ impl Mapping {
             ..Identity::anonymous()
         };
         for (name, path) in &mapping.attributes {
-            if let Some(value) = optional(claims, Some(path), attributes::value)? {
+            if let Some(value) = optional(claims, Some(path), attribute)? {
                 identity.attributes.insert(name.clone(), value);
             }
         }
@@ -111,7 +114,10 @@ impl Mapping {
         identity.scope = self.scope(&scopes);
         identity.credential = Credential {
             method: self.method.to_owned(),
-            issuer: self.issuer.clone(),
+            issuer: self
+                .issuer
+                .clone()
+                .or_else(|| Some(claims.issuer()).filter(|i| !i.is_empty()).map(str::to_owned)),
             token_id: claims.token_id().map(str::to_owned),
             scopes,
             forward: self.forward,
@@ -123,11 +129,9 @@ impl Mapping {
     /// What the scopes of a token allow together.
     fn scope(&self, scopes: &[String]) -> Scope {
         let actions = self.scopes.as_ref().map(|map| {
-            let allowed = scopes.iter().filter_map(|scope| map.get(scope)).flatten();
-            let mut actions: Vec<String> = allowed.cloned().collect();
-            actions.sort_unstable();
-            actions.dedup();
-            actions
+            // each once before anything is copied: scopes may be repeated
+            let allowed: BTreeSet<_> = scopes.iter().filter_map(|scope| map.get(scope)).flatten().collect();
+            allowed.into_iter().cloned().collect()
         });
         Scope { actions, ..Scope::default() }
     }
@@ -146,9 +150,15 @@ fn optional<T>(
     }
 }
 
+/// The value of an attribute, if it is one of [`MAX_ELEMENTS`] elements at most.
+fn attribute(value: &Json) -> Option<Value> {
+    let fits = value.as_array().is_none_or(|list| list.len() <= MAX_ELEMENTS);
+    fits.then(|| attributes::value(value)).flatten()
+}
+
 /// A text, or a list of texts.
 fn one_or_more(value: &Json) -> Option<Vec<String>> {
-    match attributes::value(value)? {
+    match attribute(value)? {
         Value::List(list) => Some(list),
         Value::Text(one) => Some(vec![one]),
         Value::Bool(_) | Value::Number(_) => None,
@@ -159,7 +169,8 @@ fn one_or_more(value: &Json) -> Option<Vec<String>> {
 fn words(value: &Json) -> Option<Vec<String>> {
     match value {
         Json::String(text) => {
-            Some(text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect())
+            let words = || text.split(' ').filter(|word| !word.is_empty());
+            words().nth(MAX_ELEMENTS).is_none().then(|| words().map(str::to_owned).collect())
         }
         other => one_or_more(other),
     }

@@ -217,8 +217,10 @@ impl Transaction {
 
     /// Says so where somebody was let in by keys that are older than they should be.
     pub(super) fn note_stale_keys(&mut self, identity: &Identity, host: &dyn Host) {
-        let issuers = identity.shown().filter_map(|shown| shown.credential.issuer.as_deref());
-        if issuers.into_iter().any(|issuer| self.worker.keyrings.is_stale(issuer, host)) {
+        // of keys, so of tokens alone: what was asked about may have the same issuer
+        let tokens = identity.shown().filter(|shown| shown.credential.method == "jwt");
+        let mut issuers = tokens.filter_map(|shown| shown.credential.issuer.as_deref());
+        if issuers.any(|issuer| self.worker.keyrings.is_stale(issuer, host)) {
             self.worker.metrics.degraded("jwks", host);
             self.exchange.event.degraded.push(String::from("jwks"));
         }

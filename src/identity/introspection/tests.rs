@@ -101,6 +101,43 @@ fn claims_and_scopes_mean_what_the_words_say() {
 }
 
 #[test]
+fn an_issuer_that_is_not_configured_is_what_the_answer_says() {
+    let open = json!({ "issuer": null });
+    let issuer = |change: &Json, members: Json| match verdict(change, &members) {
+        Verdict::Active(active) => active.identity.credential.issuer.clone(),
+        verdict => panic!("{verdict:?}"),
+    };
+    let theirs = json!({ "iss": "https://any.example", "jti": "j1" });
+    assert_eq!(issuer(&open, theirs).as_deref(), Some("https://any.example"));
+    assert_eq!(issuer(&open, json!({ "jti": "j1" })), None);
+    assert_eq!(issuer(&json!({}), json!({})).as_deref(), Some("https://idp.example"));
+    let long = json!({ "iss": format!("https://{}", "x".repeat(4096)) });
+    assert_eq!(verdict(&open, &long), Verdict::Refused(Invalid));
+}
+
+#[test]
+fn a_list_of_an_answer_has_at_most_256_elements() {
+    let change = json!({
+        "claims": { "roles": "roles", "attributes": { "org": "org" } },
+        "scopes": { "w": ["predict", "read"] },
+    });
+    let list = |length: usize| Json::Array(vec![json!("w"); length]);
+    for (name, most, more) in [
+        ("roles", list(256), list(257)),
+        ("org", list(256), list(257)),
+        ("scope", list(256), list(257)),
+        ("scope", json!("w ".repeat(256)), json!("w ".repeat(257))),
+    ] {
+        let Verdict::Active(active) = verdict(&change, &json!({ name: most })) else { panic!("{name}") };
+        if name == "scope" {
+            let actions = active.identity.scope.actions.as_deref();
+            assert_eq!(actions, Some(&[String::from("predict"), String::from("read")][..]));
+        }
+        assert_eq!(verdict(&change, &json!({ name: more })), Verdict::Refused(Invalid), "{name}");
+    }
+}
+
+#[test]
 fn an_answer_is_kept_no_longer_than_the_token_lives() {
     let (compiled, _) = compile(&json!({ "cache_duration": "1m" }));
     let until = |members: Json| {

@@ -10,6 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value as Json};
 
 use crate::identity::jwt::TokenError;
+use crate::identity::revocation::list::MAX_TEXT;
 use crate::time::UnixTime;
 
 /// Claims whose registered members have the right types.
@@ -35,6 +36,9 @@ pub struct Times {
 
 /// Nesting of a token's JSON.
 const MAX_DEPTH: usize = 16;
+
+/// The longest `iss` of a token that is not one configured, in bytes.
+const MAX_ISSUER: usize = MAX_TEXT;
 
 /// The longest `jti`, in bytes: events and revocations name a token by it, whole.
 const MAX_TOKEN_ID: usize = 256;
@@ -74,6 +78,9 @@ impl<'a> Claims<'a> {
             issued: time(all, "iat")?,
         };
         let issuer = text(all, "iss")?.unwrap_or_default();
+        if issuer.len() > MAX_ISSUER {
+            return Err(invalid("iss"));
+        }
         Ok(Self { all, issuer, audiences: audiences(all)?.unwrap_or_default(), token_id, times })
     }
 
