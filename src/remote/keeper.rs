@@ -119,6 +119,19 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Tries to write what only the holder of the lease writes.
 const ATTEMPTS: usize = 4;
 
+// === impl Wanted ===
+
+impl Wanted {
+    /// Whichever is sooner.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::After(one), Self::After(other)) => Self::After(one.min(other)),
+            _ => Self::Coming,
+        }
+    }
+}
+
 // === impl Keeper ===
 
 impl<K: Kind> Keeper<K> {
@@ -231,15 +244,24 @@ impl<K: Kind> Keeper<K> {
             return;
         }
         self.seen = Some(version);
-        // what nobody with a key wrote counts as nothing
+        // what nobody with a key wrote counts as nothing, and so does what somebody wrote again that was there before
         let sealed = read.map(|read| read.value).unwrap_or_default();
         let before = self.record.attempts;
-        self.record = self.store.open(&self.key, &sealed).and_then(Record::read).unwrap_or_default();
+        let record = self.store.open(&self.key, &sealed).and_then(Record::read);
+        self.record = record.filter(|record| !self.is_replayed(record)).unwrap_or_default();
         if self.record.attempts != before {
             self.turn = self.turn.saturating_add(1);
             self.is_wanted = false;
         }
         self.adopt(host);
+    }
+
+    /// Whether a record is older than the document: of one clock, whoever has the lease writes ever later times.
+    fn is_replayed(&self, record: &Record) -> bool {
+        match (&record.success, &self.held) {
+            (Some(written), Some(held)) => written.since < held.success.since,
+            _ => false,
+        }
     }
 
     /// Makes the record's body the document, if it is another than before.
@@ -365,7 +387,9 @@ impl<K: Kind> Keeper<K> {
             };
             let before = self.record.clone();
             if !self.conclude(&end, host) {
-                return;
+                // what is shared is as it was, and must be so when it is written next
+                self.record = before;
+                break;
             }
             match self.write(version, host) {
                 Ok(()) => {

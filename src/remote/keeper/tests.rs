@@ -321,6 +321,47 @@ fn what_somebody_else_wrote_is_not_believed() {
 }
 
 #[test]
+fn a_record_that_was_there_before_is_not_believed_again() {
+    let (host, [mut a]) = workers();
+    a.tick(&host);
+    answer(&mut a, &host, 200, None, "one");
+    let old = host.shared.borrow().clone();
+    host.advance(seconds(300));
+    a.tick(&host);
+    answer(&mut a, &host, 200, None, "two");
+    let (head, body) = (old["key"].0.clone(), old["key/1"].0.clone());
+    host.shared
+        .borrow_mut()
+        .extend([(String::from("key"), (head, 1_000)), (String::from("key/1"), (body, 1_000))]);
+    a.tick(&host);
+    assert_eq!(word(&mut a, &host).as_deref(), Some("two"));
+    // it is worth as much as none: a fetch mends it, for those who come too
+    host.advance(seconds(1));
+    a.tick(&host);
+    assert_eq!(fetches(&host), 3);
+    answer(&mut a, &host, 200, None, "two");
+    assert_eq!(word(&mut keeper(store()), &host).as_deref(), Some("two"));
+}
+
+#[test]
+fn a_body_that_cannot_be_shared_takes_nothing_away() {
+    let (host, [mut a]) = workers();
+    a.tick(&host);
+    answer(&mut a, &host, 200, None, "one");
+    host.advance(seconds(300));
+    a.tick(&host);
+    host.conflicts.set(4);
+    answer(&mut a, &host, 200, None, "two");
+    assert_eq!(host.conflicts.get(), 0);
+    host.advance(seconds(10));
+    a.tick(&host);
+    assert_eq!(fetches(&host), 3);
+    assert_eq!(word(&mut keeper(store()), &host).as_deref(), Some("one"));
+    answer(&mut a, &host, 200, None, "two");
+    assert_eq!(word(&mut keeper(store()), &host).as_deref(), Some("two"));
+}
+
+#[test]
 fn whoever_keeps_spoiling_the_record_makes_nobody_busy() {
     let (host, [mut a]) = workers();
     for version in 1_000..1_100 {
