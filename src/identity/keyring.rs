@@ -85,7 +85,7 @@ pub struct Keyring {
     moved: Option<Keeper<Set>>,
     /// Turns of keepers that are no more.
     past: u64,
-    /// Key ids that requests wait for, and since which turn.
+    /// Key ids that requests wait for, and since which look at the keys.
     wanted: (u64, Vec<String>),
     /// Key ids that a finished fetch did not have, newest last.
     missing: VecDeque<String>,
@@ -254,6 +254,11 @@ impl Keyring {
         keys.chain(discovery).fold(self.past, u64::saturating_add)
     }
 
+    /// Rises when a fetch of the keys has ended; [`Self::turn`] does so too when one of the issuer's document has.
+    fn looked(&self) -> u64 {
+        self.past.saturating_add(self.keys.as_ref().map_or(0, Keeper::turn))
+    }
+
     fn tick(&mut self, host: &dyn Host) {
         if let Some(discovery) = &mut self.discovery {
             discovery.tick(host);
@@ -299,17 +304,25 @@ impl Keyring {
         }
     }
 
-    /// Where keys have moved, those from before serve until somebody has read the new ones.
+    /// Where keys have moved, those from before serve until somebody has read the new ones. What was read there long ago,
+    /// before the issuer came back, is better than nothing alone.
     fn arrive(&mut self, host: &dyn Host) {
-        if self.moved.as_mut().is_some_and(|moved| moved.document(host).is_some()) {
+        let Some(moved) = &mut self.moved else { return };
+        if moved.document(host).is_none() {
+            return;
+        }
+        let is_fresh = moved.age(host).is_some_and(|age| age < moved.source().interval);
+        if is_fresh || self.keys.as_mut().is_none_or(|keys| keys.document(host).is_none()) {
             let before = std::mem::replace(&mut self.keys, self.moved.take());
             self.retire(before);
         }
     }
 
     fn retire_moved(&mut self) {
-        let moved = self.moved.take();
-        self.retire(moved);
+        let Some(moved) = self.moved.take() else { return };
+        self.retire(Some(moved));
+        // nobody has looked for these where the keys are
+        self.wanted.1.clear();
     }
 
     /// Turns never go back, whatever becomes of a keeper.
@@ -321,11 +334,13 @@ impl Keyring {
 
     /// What requests waited for and a fetch that succeeded did not bring is missing.
     fn settle(&mut self, host: &dyn Host) {
-        if self.wanted.1.is_empty() || self.wanted.0 == self.turn() {
+        if self.wanted.1.is_empty() || self.wanted.0 == self.looked() {
             return;
         }
         let (_, wanted) = std::mem::take(&mut self.wanted);
-        let Some(keys) = self.keys.as_mut().filter(|keys| !keys.has_failed()) else { return };
+        // they may be where the keys are now
+        let is_complete = self.moved.is_none();
+        let Some(keys) = self.keys.as_mut().filter(|keys| is_complete && !keys.has_failed()) else { return };
         let Some(set) = keys.document(host).cloned() else { return };
         for id in wanted.into_iter().filter(|id| !set.knows(id)) {
             self.missing.retain(|known| *known != id);
@@ -358,14 +373,24 @@ impl Keyring {
             None => return Err(self.first(host)),
         }
         let wanted = keys.want(host);
+        let wanted = self.moved.as_mut().map_or(wanted, |moved| wanted.or(moved.want(host)));
+        // the key may be where the issuer has not yet been heard to have moved
+        let place = self.discovery.as_mut().map(|discovery| discovery.want(host));
         // what others have fetched may be here only now
-        if let Some(set) = keys.document(host).cloned().filter(has) {
+        self.arrive(host);
+        if let Some(set) = self.keys.as_mut().and_then(|keys| keys.document(host)).cloned().filter(has) {
             return Ok(set);
         }
         self.settle(host);
         let name = id.unwrap_or_default();
-        match wanted {
-            Wanted::Coming => Err(self.coming(Some(name))),
+        match place.map_or(wanted, |place| wanted.or(place)) {
+            Wanted::Coming => {
+                if wanted == Wanted::Coming {
+                    // only how that ends says whether it is missing
+                    self.missing.retain(|known| known != name);
+                }
+                Err(self.coming(Some(name)))
+            }
             Wanted::After(_) if self.missing.iter().any(|known| known == name) => Err(NoKeys::Unknown),
             Wanted::After(wait) => Err(NoKeys::After(wait)),
         }
@@ -386,10 +411,10 @@ impl Keyring {
     }
 
     fn coming(&mut self, id: Option<&str>) -> NoKeys {
-        let turn = self.turn();
+        let (turn, looked) = (self.turn(), self.looked());
         if let Some(id) = id {
-            if self.wanted.0 != turn {
-                self.wanted = (turn, Vec::new());
+            if self.wanted.0 != looked {
+                self.wanted = (looked, Vec::new());
             }
             if self.wanted.1.len() < MAX_WANTED && !self.wanted.1.iter().any(|known| known == id) {
                 self.wanted.1.push(id.to_owned());

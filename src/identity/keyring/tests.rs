@@ -160,6 +160,21 @@ fn a_key_that_nobody_could_look_for_is_not_missing() {
 }
 
 #[test]
+fn a_missing_key_that_is_looked_for_again_in_vain_is_missing_no_longer() {
+    let (worker, host) = with_keys(&["a"]);
+    host.advance(seconds(10));
+    ticket(find(&worker, "b", &host));
+    worker.tick(&host);
+    answer(&worker, &host, 200, &jwks(&["a"]));
+    assert_eq!(find(&worker, "b", &host), Err(NoKeys::Unknown));
+    host.advance(seconds(10));
+    ticket(find(&worker, "b", &host));
+    worker.tick(&host);
+    answer(&worker, &host, 503, "");
+    assert_eq!(find(&worker, "b", &host), Err(NoKeys::After(seconds(10))), "nobody could say");
+}
+
+#[test]
 fn a_thousand_invented_keys_cost_one_fetch_per_cooldown() {
     let (worker, host) = with_keys(&["a"]);
     for number in 0..1_000 {
@@ -275,4 +290,92 @@ fn keys_that_move_serve_until_the_new_ones_are_read() {
     answer(&worker, &host, 200, &jwks(&["b"]));
     assert_eq!(find(&worker, "b", &host), Ok(()));
     assert_ne!(find(&worker, "a", &host), Ok(()));
+}
+
+fn document(path: &str) -> String {
+    format!(r#"{{"issuer":"https://idp.example","jwks_uri":"https://keys.example{path}"}}"#)
+}
+
+/// Answers what is asked from the `from`th callout on, also what is asked because of an answer.
+fn serve(worker: &Keyrings, host: &FakeHost, place: &str, keys: &[(&str, &[&str])], from: &mut usize) {
+    worker.tick(host);
+    while *from < fetches(host) {
+        let path = host.callouts.borrow()[*from].path.clone();
+        let served = keys.iter().find(|(known, _)| *known == path).map(|(_, ids)| jwks(ids));
+        let body = served.unwrap_or_else(|| document(place));
+        *host.response_body.borrow_mut() = body.as_bytes().to_vec();
+        let call = CalloutId(u32::try_from(*from).unwrap());
+        assert!(worker.on_reply(call, &Reply { status: Some(200), etag: None, size: body.len() }, host));
+        *from = from.saturating_add(1);
+        worker.tick(host);
+    }
+}
+
+#[test]
+fn keys_that_were_read_long_ago_take_no_place_of_fresh_ones_when_the_issuer_moves_back() {
+    let (worker, host) = (worker(&discovered()), host());
+    let mut served = 0;
+    serve(&worker, &host, "/v1", &[("/v1", &["a"])], &mut served);
+    assert_eq!(find(&worker, "a", &host), Ok(()));
+    for _ in 0..4 {
+        host.advance(seconds(300));
+        serve(&worker, &host, "/v2", &[("/v1", &["a"]), ("/v2", &["b"])], &mut served);
+    }
+    assert_eq!(find(&worker, "b", &host), Ok(()));
+    host.advance(seconds(300));
+    // the issuer moves back, and the old place is asked only with the next tick
+    worker.tick(&host);
+    let (asked, size) = (fetches(&host), document("/v1").len());
+    let call = host.callouts.borrow().iter().rposition(|callout| callout.cluster == "www").unwrap();
+    *host.response_body.borrow_mut() = document("/v1").into_bytes();
+    let reply = Reply { status: Some(200), etag: None, size };
+    assert!(worker.on_reply(CalloutId(u32::try_from(call).unwrap()), &reply, &host));
+    assert_eq!(find(&worker, "b", &host), Ok(()), "those of the new place are the newest");
+    worker.tick(&host);
+    assert_eq!(fetches(&host), asked + 1);
+    answer(&worker, &host, 200, &jwks(&["a", "b"]));
+    assert_eq!((find(&worker, "a", &host), find(&worker, "b", &host)), (Ok(()), Ok(())));
+}
+
+#[test]
+fn an_unknown_key_is_looked_for_where_the_issuer_has_moved_too() {
+    let (worker, host) = (worker(&discovered()), host());
+    let mut served = 0;
+    serve(&worker, &host, "/v1", &[("/v1", &["a"])], &mut served);
+    host.advance(seconds(10));
+    let ticket = ticket(find(&worker, "b", &host));
+    serve(&worker, &host, "/v2", &[("/v1", &["a"]), ("/v2", &["a", "b"])], &mut served);
+    assert!(worker.is_over(ticket));
+    assert_eq!(find(&worker, "b", &host), Ok(()));
+    host.advance(seconds(10));
+    assert!(matches!(find(&worker, "c", &host), Err(NoKeys::Coming(_))));
+    serve(&worker, &host, "/v2", &[("/v2", &["a", "b"])], &mut served);
+    assert_eq!(find(&worker, "c", &host), Err(NoKeys::Unknown));
+    assert_eq!(served, 7, "two for each: the document and the keys, and those of the new place");
+}
+
+#[test]
+fn a_key_is_not_missing_before_the_new_place_of_the_keys_was_read() {
+    let (worker, host) = (worker(&discovered()), host());
+    serve(&worker, &host, "/v1", &[("/v1", &["a"])], &mut 0);
+    host.advance(seconds(10));
+    ticket(find(&worker, "b", &host));
+    worker.tick(&host);
+    let asked = fetches(&host);
+    for body in [document("/v2"), jwks(&["a"])] {
+        *host.response_body.borrow_mut() = body.as_bytes().to_vec();
+        let call = host
+            .callouts
+            .borrow()
+            .iter()
+            .rposition(|callout| (callout.cluster == "www") == body.contains("issuer"));
+        let call = CalloutId(u32::try_from(call.unwrap()).unwrap());
+        assert!(worker.on_reply(call, &Reply { status: Some(200), etag: None, size: body.len() }, &host));
+    }
+    let ticket = ticket(find(&worker, "b", &host));
+    worker.tick(&host);
+    assert_eq!(fetches(&host), asked + 1);
+    answer(&worker, &host, 404, "");
+    assert!(worker.is_over(ticket));
+    assert!(matches!(find(&worker, "b", &host), Err(NoKeys::After(_))));
 }
