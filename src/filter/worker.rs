@@ -10,8 +10,8 @@ use crate::config::Config;
 use crate::filter::lists::Lists;
 use crate::filter::metrics::Metrics;
 use crate::host::{CalloutId, Host};
-use crate::identity::introspection::QuestionKey;
 use crate::identity::introspection::cache::Introspected;
+use crate::identity::introspection::{Failure, QuestionKey};
 use crate::identity::jwt::cache::Verified;
 use crate::identity::keyring::Keyrings;
 use crate::limits::remote::breaker::Breaker;
@@ -49,6 +49,8 @@ pub struct Worker {
     breaker: Rc<Cell<Breaker>>,
     /// Of the endpoints that are asked about tokens.
     endpoints: RefCell<BTreeMap<usize, Breaker>>,
+    /// How they failed last, where that was the last they did.
+    failures: RefCell<BTreeMap<usize, Failure>>,
 }
 
 /// A place among the waiting, given back when it is dropped: however a wait ends, it cannot be lost.
@@ -113,6 +115,7 @@ impl Worker {
             in_flight: RefCell::default(),
             breaker: Rc::default(),
             endpoints: RefCell::default(),
+            failures: RefCell::default(),
         }
     }
 
@@ -224,6 +227,16 @@ impl Worker {
     /// Looks at the breaker of an endpoint that is asked about tokens, or tells it what happened.
     pub(super) fn with_endpoint<T>(&self, endpoint: usize, act: impl FnOnce(&mut Breaker) -> T) -> T {
         act(self.endpoints.borrow_mut().entry(endpoint).or_default())
+    }
+
+    /// Notes how an endpoint failed, if it did. Whether that is another way than the last time.
+    pub(super) fn is_news(&self, endpoint: usize, failure: Option<Failure>) -> bool {
+        let mut failures = self.failures.borrow_mut();
+        let before = match failure {
+            Some(failure) => failures.insert(endpoint, failure),
+            None => failures.remove(&endpoint),
+        };
+        failure.is_some() && before != failure
     }
 
     /// Looks at the breaker of the rate limit service, or tells it what happened.

@@ -159,11 +159,18 @@ impl Transaction {
             Verdict::Unavailable(Failure::Silent | Failure::Unauthorized) => breaker.failed(now),
             _ => breaker.succeeded(),
         });
-        if let Verdict::Unavailable(failure) = verdict {
+        let failure = match verdict {
+            Verdict::Unavailable(failure) => Some(*failure),
+            _ => None,
+        };
+        let is_news = self.worker.is_news(question.endpoint(), failure);
+        if let Some(failure) = failure {
             self.worker.metrics.degraded("introspection", host);
-            // no more than the breaker lets through, and never for what a caller sent
-            let name = config.introspection.name(question);
-            host.log(Level::Warn, &format!("mlgate: introspection `{name}`: {failure}"));
+            if is_news {
+                // not one line for each: the breaker does not stop answers that say nothing
+                let name = config.introspection.name(question);
+                host.log(Level::Warn, &format!("mlgate: introspection `{name}`: {failure}"));
+            }
         }
     }
 

@@ -205,6 +205,18 @@ fn a_dead_issuer_is_paid_for_once() {
 }
 
 #[test]
+fn an_issuer_that_goes_on_failing_is_logged_once() {
+    let scene = scene();
+    let lines = || scene.host.log.borrow().iter().filter(|(_, line)| line.contains("`idp`")).count();
+    for (status, expected) in [("500", 1), ("500", 1), ("404", 2), ("404", 2), ("200", 2), ("404", 3)] {
+        scene.host.advance(Duration::from_secs(60));
+        let (mut transaction, call) = asking(&scene, PREDICT, true);
+        reply(&mut transaction, call, status, r#"{"active":false}"#, &scene);
+        assert_eq!(lines(), expected, "{status}");
+    }
+}
+
+#[test]
 fn a_token_that_an_issuer_rejects_by_status_makes_no_issuer_dead() {
     let scene = scene();
     for _ in 0..20 {
