@@ -75,7 +75,7 @@ struct Waiting {
     need: Need,
     deadline: Monotonic,
     /// Given back with the wait, however it ends.
-    _place: Place,
+    place: Place,
 }
 
 #[derive(Debug)]
@@ -309,14 +309,14 @@ impl Transaction {
     }
 
     fn enter_waiting(&self, taker: Taker, host: &dyn Host) -> Result<Place, Refusal> {
-        self.worker.enter_waiting(taker).ok_or_else(|| {
+        self.worker.enter_waiting(taker, host.monotonic()).ok_or_else(|| {
             self.worker.metrics.degraded("waiting", host);
             Reason::Overloaded.into()
         })
     }
 
     fn wait(&mut self, need: Need, deadline: Monotonic, place: Place) {
-        self.state = State::Waiting(Box::new(Waiting { need, deadline, _place: place }));
+        self.state = State::Waiting(Box::new(Waiting { need, deadline, place }));
     }
 
     /// Whether the caller reads gRPC statuses.
@@ -422,7 +422,8 @@ impl Transaction {
     pub fn on_end(&mut self, end: &EndFacts, host: &dyn Host) -> Option<(AccessEvent, Option<Reservation>)> {
         let status = match std::mem::replace(&mut self.state, State::Idle) {
             State::Answered => Status::Denied,
-            State::Waiting(_) => {
+            State::Waiting(waiting) => {
+                self.leave(*waiting);
                 let (status, reason) = upstream::ended_waiting(end);
                 self.exchange.event.reason = reason.map(|reason| reason.answer().inner);
                 status

@@ -20,6 +20,7 @@ use crate::policy::attributes::Attributes;
 use crate::policy::cache::{Decisions, Question};
 use crate::remote::keeper::Reply;
 use crate::remote::store::Store;
+use crate::time::Monotonic;
 
 /// See the module.
 #[derive(Debug)]
@@ -57,7 +58,8 @@ pub struct Worker {
 #[derive(Debug)]
 pub(super) struct Place {
     worker: Rc<Worker>,
-    taker: Taker,
+    /// `None` once it is kept beyond the wait.
+    taker: Option<Taker>,
 }
 
 /// Who takes a place.
@@ -84,6 +86,8 @@ struct Waiting {
     strangers: u32,
     /// By taker; only those that have one.
     each: BTreeMap<String, u32>,
+    /// Of the total, those of requests that are gone while what they called for goes on, at most until then.
+    kept: Vec<(Monotonic, Taker)>,
 }
 
 /// A taker may take places while it has fewer than this many times those that are still free: alone four of five,
@@ -181,7 +185,8 @@ impl Worker {
 
     /// Takes a place among the waiting; `None` when all are taken, or the taker's share of them. Strangers together may
     /// have half of the places: whoever sends tokens that nobody knows keeps no known caller from waiting.
-    pub(super) fn enter_waiting(self: &Rc<Self>, taker: Taker) -> Option<Place> {
+    pub(super) fn enter_waiting(self: &Rc<Self>, taker: Taker, now: Monotonic) -> Option<Place> {
+        self.leave_kept(now);
         let mut waiting = self.waiting.borrow_mut();
         let places = self.config.bounds.waiting;
         let free = match &taker {
@@ -199,7 +204,16 @@ impl Worker {
         waiting.strangers = waiting.strangers.saturating_add(taker.strangers());
         waiting.each.insert(name, own.saturating_add(1));
         drop(waiting);
-        Some(Place { worker: Rc::clone(self), taker })
+        Some(Place { worker: Rc::clone(self), taker: Some(taker) })
+    }
+
+    /// Gives back the places that were kept until now.
+    fn leave_kept(&self, now: Monotonic) {
+        let kept = std::mem::take(&mut self.waiting.borrow_mut().kept);
+        let (past, kept) = kept.into_iter().partition(|(until, _)| *until <= now);
+        self.waiting.borrow_mut().kept = kept;
+        let past: Vec<(Monotonic, Taker)> = past;
+        past.iter().for_each(|(_, taker)| self.leave_waiting(taker));
     }
 
     fn leave_waiting(&self, taker: &Taker) {
@@ -273,9 +287,21 @@ impl Taker {
     }
 }
 
+// === impl Place ===
+
+impl Place {
+    /// Keeps it although the wait is over: until then something goes on that was begun for it.
+    pub(super) fn keep(mut self, until: Monotonic) {
+        // as many as there are places, since each still takes one
+        self.worker.waiting.borrow_mut().kept.extend(self.taker.take().map(|taker| (until, taker)));
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        self.worker.leave_waiting(&self.taker);
+        if let Some(taker) = &self.taker {
+            self.worker.leave_waiting(taker);
+        }
     }
 }
 

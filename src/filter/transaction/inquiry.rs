@@ -8,7 +8,7 @@
 use crate::filter::refusal::{Reason, Refusal};
 use crate::filter::step::Step;
 use crate::filter::transaction::quota::GRACE;
-use crate::filter::transaction::{Call, Need, State, Transaction};
+use crate::filter::transaction::{Call, Need, State, Transaction, Waiting};
 use crate::filter::worker::{Flight, Taker};
 use crate::host::{Body, CalloutId, Host, Level};
 use crate::http::{RequestHead, pairs};
@@ -230,6 +230,17 @@ impl Transaction {
         if issuers.any(|issuer| self.worker.keyrings.is_stale(issuer, host)) {
             self.worker.metrics.degraded("jwks", host);
             self.exchange.event.degraded.push(String::from("jwks"));
+        }
+    }
+
+    /// Whoever waited is gone. A call goes on without them, so that leaving makes no room for more of them than may be.
+    pub(super) fn leave(&self, waiting: Waiting) {
+        let Need::Caller(inquiring) = waiting.need else { return };
+        if let (Awaited::Call { .. }, Inquiry::Introspection(question)) =
+            (&inquiring.awaited, &inquiring.inquiry)
+        {
+            let timeout = self.worker.config.introspection.timeout(question);
+            waiting.place.keep(inquiring.since.plus(timeout));
         }
     }
 

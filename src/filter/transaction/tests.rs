@@ -332,7 +332,7 @@ fn one_caller_cannot_take_every_place_among_the_waiting() {
         }
     };
     assert_eq!((slow.len(), refused), (8, Some(503)));
-    let another = scene.worker.enter_waiting(Taker::Caller("another".into()));
+    let another = scene.worker.enter_waiting(Taker::Caller("another".into()), scene.host.monotonic());
     assert!(another.is_some());
     slow.clear();
     assert_eq!(scene.worker.waiting(), 1);

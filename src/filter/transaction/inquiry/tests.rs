@@ -272,6 +272,23 @@ fn whoever_waits_beside_one_that_leaves_asks_itself() {
 }
 
 #[test]
+fn whoever_leaves_keeps_the_place_until_the_call_is_over() {
+    let scene = opaque(|document| document["bounds"] = json!({ "waiting": 1, "body_held": 64 }));
+    let (mut first, _) = asking(&scene, PREDICT, true);
+    first.on_end(&EndFacts::default(), &scene.host).unwrap();
+    drop(first);
+    let other = "Bearer another";
+    scene.host.advance(Duration::from_millis(999));
+    assert_eq!((status(&begin(&scene, PREDICT, other, true).1), asked(&scene)), (Some(503), 1));
+    assert_eq!(scene.worker.waiting(), 1);
+    scene.host.advance(Duration::from_millis(1));
+    let (second, step) = begin(&scene, PREDICT, other, true);
+    assert_eq!((step, asked(&scene), scene.worker.waiting()), (Step::Await, 2, 1));
+    drop(second);
+    assert_eq!(scene.worker.waiting(), 0);
+}
+
+#[test]
 fn strangers_leave_half_of_the_places_to_known_callers() {
     let scene = scene();
     let mut waiting = Vec::new();
