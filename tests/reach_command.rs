@@ -117,6 +117,47 @@ fn what_a_claim_the_time_or_the_address_decides_is_said_to_depend_on_it() {
     assert_eq!(admin.get("depends_on"), None);
 }
 
+/// Who can do it in `small.yaml` with other words, as `principal, credential`.
+fn who(name: &str, old: &str, new: &str, action: &str) -> (BTreeSet<String>, Vec<Json>) {
+    let small = std::fs::read_to_string(std::path::Path::new(ROOT).join("envoy/config/small.yaml")).unwrap();
+    assert!(small.contains(old), "{old}");
+    let path = file(name, &small.replacen(old, new, 1)).to_str().unwrap().to_owned();
+    let (_, rows) = rows(&["who-can", &path, "--action", action, "--resource", "model/x"]);
+    let of = |row: &Json, name: &str| row[name].as_str().unwrap().to_owned();
+    (rows.iter().map(|row| format!("{}, {}", of(row, "principal"), of(row, "credential"))).collect(), rows)
+}
+
+#[test]
+fn a_token_that_an_endpoint_is_asked_about_is_a_way_in() {
+    let endpoint = "authentication:
+  introspection:
+    - { name: idp, cluster: idp, uri: \"https://idp.example/introspect\", client_id: gate, client_secret_env: SECRET,
+        scopes: { \"models:read\": [read] }, claims: { roles: roles } }
+";
+    let (callers, rows) = who("opaque.yaml", "authentication:\n", endpoint, "read");
+    assert!(callers.contains("opaque:idp:*, token of idp"), "{callers:?}");
+    let opaque = rows.iter().find(|row| row["principal"] == json!("opaque:idp:*")).unwrap();
+    assert_eq!(opaque["depends_on"], json!(["principal.roles", "scope models:read"]));
+    let (callers, _) = who("opaque-no-scope.yaml", "authentication:\n", endpoint, "delete");
+    assert!(!callers.contains("opaque:idp:*, token of idp"), "{callers:?}");
+}
+
+#[test]
+fn of_all_the_credential_that_decides_says_who_comes_in() {
+    let both = |principal: &str| {
+        format!(
+            "profiles: {{ default: {{ authenticate: {{ all: [api_key, jwt]{principal} }} }} }}\nresources:\n"
+        )
+    };
+    let of = |name: &str, principal: &str| who(name, "resources:\n", &both(principal), "predict").0;
+    // nobody has a key and a token
+    assert_eq!(of("all.yaml", ""), BTreeSet::new());
+    let by_key = of("all-by-key.yaml", ", principal: api_key");
+    assert_eq!(by_key, BTreeSet::from([String::from("web_shop, key w9xfhmfn")]));
+    let by_token = of("all-by-token.yaml", ", principal: jwt");
+    assert_eq!(by_token, ["user_1", "user_2"].map(|user| format!("{user}, token of login")).into());
+}
+
 #[test]
 fn nobody_and_nothing_are_exit_2_and_unknown_names_exit_3() {
     let path = "envoy/config/small.yaml";

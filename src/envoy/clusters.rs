@@ -3,12 +3,12 @@
 use crate::config::document::Document;
 
 /// One use of a cluster. A new word that names a cluster gets its line in [`named`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedCluster<'a> {
     /// Its name in Envoy.
     pub name: &'a str,
     /// The word that names it.
-    pub pointer: &'static str,
+    pub pointer: String,
     /// How it is spoken to.
     pub protocol: Protocol,
     /// What hangs on its answers.
@@ -37,42 +37,45 @@ pub enum Trust {
 pub fn named(document: &Document) -> Vec<NamedCluster<'_>> {
     let service = document.rate_limit_service.as_ref().map(|service| NamedCluster {
         name: &service.cluster,
-        pointer: "/rate_limit_service/cluster",
+        pointer: String::from("/rate_limit_service/cluster"),
         protocol: Protocol::Grpc,
         trust: Trust::Service,
     });
-    let keys = document.authentication.jwt.providers.iter().flat_map(|provider| {
+    let providers = document.authentication.jwt.providers.iter().enumerate();
+    let keys = providers.flat_map(|(index, provider)| {
         let of =
-            |name, pointer| NamedCluster { name, pointer, protocol: Protocol::Http, trust: Trust::Access };
+            move |name, word: &str| access(name, format!("/authentication/jwt/providers/{index}/{word}"));
         let remote = provider.remote_jwks.iter();
-        let remote = remote.map(move |r| of(&r.cluster, "/authentication/jwt/providers/remote_jwks/cluster"));
+        let remote = remote.map(move |remote| of(&remote.cluster, "remote_jwks/cluster"));
         let discovery = provider.discovery.iter().flat_map(move |discovery| {
-            let document = of(&discovery.cluster, "/authentication/jwt/providers/discovery/cluster");
+            let document = of(&discovery.cluster, "discovery/cluster");
             let keys = discovery.jwks_cluster.iter();
-            let keys = keys.map(move |name| of(name, "/authentication/jwt/providers/discovery/jwks_cluster"));
-            std::iter::once(document).chain(keys)
+            std::iter::once(document).chain(keys.map(move |name| of(name, "discovery/jwks_cluster")))
         });
         remote.chain(discovery)
     });
     let collector = NamedCluster {
         name: &document.audit.collector.cluster,
-        pointer: "/audit/collector/cluster",
+        pointer: String::from("/audit/collector/cluster"),
         protocol: Protocol::Http,
         trust: Trust::Service,
     };
-    let asked = document.authentication.introspection.iter().map(|endpoint| NamedCluster {
-        name: &endpoint.cluster,
-        pointer: "/authentication/introspection/cluster",
-        protocol: Protocol::Http,
-        trust: Trust::Access,
+    let asked = document.authentication.introspection.iter().enumerate();
+    let asked = asked.map(|(index, endpoint)| {
+        access(&endpoint.cluster, format!("/authentication/introspection/{index}/cluster"))
     });
-    let list = |name, pointer| NamedCluster { name, pointer, protocol: Protocol::Http, trust: Trust::Access };
+    let list = |name, word: &str| access(name, format!("/authentication/{word}/cluster"));
     let authentication = &document.authentication;
     let revocation = authentication.revocation.cluster.as_deref();
     let credentials = authentication.credentials_list.as_ref().map(|list| list.cluster.as_str());
     let lists = revocation
-        .map(|name| list(name, "/authentication/revocation/cluster"))
+        .map(|name| list(name, "revocation"))
         .into_iter()
-        .chain(credentials.map(|name| list(name, "/authentication/credentials_list/cluster")));
+        .chain(credentials.map(|name| list(name, "credentials_list")));
     asked.chain(keys).chain(service).chain(lists).chain([collector]).collect()
+}
+
+/// One that gives access.
+const fn access(name: &str, pointer: String) -> NamedCluster<'_> {
+    NamedCluster { name, pointer, protocol: Protocol::Http, trust: Trust::Access }
 }

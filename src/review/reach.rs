@@ -1,7 +1,7 @@
 //! A configuration becomes the ways into it, and a way, a resource and an action become whether they lead there.
 //!
-//! A way is a credential of a configured caller in a profile that accepts it; or any token of an issuer, or any
-//! certificate of a trust domain, whose caller nobody configured. What depends on a claim, on the time or on the address
+//! A way is a credential of a configured caller in a profile that accepts it; or any token of an issuer or of an
+//! introspection endpoint, or any certificate of a trust domain, whose caller nobody configured. What depends on a claim, on the time or on the address
 //! is said to.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use crate::config::faults::Faults;
 use crate::filter::profile::{Authenticate, Profile};
 use crate::identity::api_key::table::scope_of;
 use crate::identity::scope::is_match;
-use crate::identity::spec::{ConsumerSpec, ProviderSpec};
+use crate::identity::spec::{ClaimsSpec, ConsumerSpec};
 use crate::identity::{ANONYMOUS, Accepted, Identity, Method};
 use crate::policy::attributes::Category;
 use crate::resource::presets;
@@ -127,10 +127,10 @@ impl Candidate {
         };
         let methods = match accepted {
             Accepted::Any(methods) => methods.clone(),
+            // the others are shown beside it, whoever's they are
+            Accepted::All { principal: Some(method), .. } => vec![*method],
             Accepted::All { methods, .. } if !methods.iter().all(has) => return,
-            Accepted::All { methods, principal } => {
-                principal.map_or_else(|| methods.clone(), |method| vec![method])
-            }
+            Accepted::All { methods, .. } => methods.clone(),
         };
         let settled = self.settle(Identity::anonymous(), Some(&consumer.name));
         if methods.contains(&Method::ApiKey) {
@@ -158,7 +158,7 @@ impl Candidate {
         if methods.contains(&Method::Jwt) {
             for provider in &self.document.authentication.jwt.providers {
                 if consumer.credentials.jwt.iter().any(|bound| bound.provider == provider.name) {
-                    let unknown = self.claimed(provider, Some(consumer));
+                    let unknown = self.claimed(&provider.claims, Some(consumer));
                     let credential = format!("token of {}", provider.name);
                     let mut way = self.way(profile, &consumer.name, &credential, settled.clone(), unknown);
                     way.scopes = provider.scopes.as_ref();
@@ -170,34 +170,53 @@ impl Candidate {
 
     /// Callers that are no consumers.
     fn of_strangers<'a>(&'a self, profile: &'a Profile, accepted: &Accepted, ways: &mut Vec<Way<'a>>) {
-        let (Accepted::Any(methods) | Accepted::All { methods, .. }) = accepted;
-        if methods.contains(&Method::Jwt) {
-            for provider in &self.document.authentication.jwt.providers {
-                let mut unknown = self.claimed(provider, None);
-                unknown.insert((Category::Principal, String::from("id")));
-                let principal = format!("jwt:{}:*", provider.name);
-                let identity = Identity { principal: principal.clone(), ..Identity::anonymous() };
-                let credential = format!("token of {}", provider.name);
-                let mut way = self.way(profile, &principal, &credential, identity, unknown);
-                way.scopes = provider.scopes.as_ref();
-                ways.push(way);
-            }
+        let methods = match accepted {
+            Accepted::Any(methods) => methods.as_slice(),
+            Accepted::All { principal: Some(method), .. } => std::slice::from_ref(method),
+            Accepted::All { methods, .. } => match methods.as_slice() {
+                [only] => std::slice::from_ref(only),
+                // strangers of two kinds are never the same principal
+                _ => return,
+            },
+        };
+        let authentication = &self.document.authentication;
+        let jwt = authentication.jwt.providers.iter().filter(|_| methods.contains(&Method::Jwt));
+        let jwt = jwt.map(|issuer| ("jwt", &issuer.name, &issuer.claims, issuer.scopes.as_ref()));
+        let opaque = authentication.introspection.iter();
+        let opaque = opaque.filter(|_| methods.contains(&Method::Introspection));
+        let opaque = opaque.map(|asked| ("opaque", &asked.name, &asked.claims, asked.scopes.as_ref()));
+        for (kind, name, claims, scopes) in jwt.chain(opaque) {
+            let unknown = self.claimed(claims, None);
+            let credential = format!("token of {name}");
+            let mut way = self.of_stranger(profile, &format!("{kind}:{name}:*"), &credential, unknown);
+            way.scopes = scopes;
+            ways.push(way);
         }
-        let domains = self.document.authentication.mtls.as_ref().map(|mtls| mtls.trust_domains.as_slice());
+        let domains = authentication.mtls.as_ref().map(|mtls| mtls.trust_domains.as_slice());
         for domain in domains.unwrap_or_default().iter().filter(|_| methods.contains(&Method::Mtls)) {
-            let mut unknown = self.bound();
-            unknown.insert((Category::Principal, String::from("id")));
             let principal = format!("mtls:spiffe://{domain}/*");
-            let identity = Identity { principal: principal.clone(), ..Identity::anonymous() };
-            ways.push(self.way(profile, &principal, "certificate", identity, unknown));
+            ways.push(self.of_stranger(profile, &principal, "certificate", self.bound()));
         }
     }
 
+    /// A way of whoever has an id of this pattern.
+    fn of_stranger<'a>(
+        &'a self,
+        profile: &'a Profile,
+        principal: &str,
+        credential: &str,
+        mut unknown: Unknown,
+    ) -> Way<'a> {
+        unknown.insert((Category::Principal, String::from("id")));
+        let identity = Identity { principal: principal.to_owned(), ..Identity::anonymous() };
+        self.way(profile, principal, credential, identity, unknown)
+    }
+
     /// What a token may say, and nothing else does.
-    fn claimed(&self, provider: &ProviderSpec, consumer: Option<&ConsumerSpec>) -> Unknown {
-        let mut names: BTreeSet<String> = provider.claims.attributes.keys().cloned().collect();
-        names.extend(provider.claims.roles.as_ref().map(|_| String::from("roles")));
-        names.extend(provider.claims.tier.as_ref().map(|_| String::from("tier")));
+    fn claimed(&self, claims: &ClaimsSpec, consumer: Option<&ConsumerSpec>) -> Unknown {
+        let mut names: BTreeSet<String> = claims.attributes.keys().cloned().collect();
+        names.extend(claims.roles.as_ref().map(|_| String::from("roles")));
+        names.extend(claims.tier.as_ref().map(|_| String::from("tier")));
         let mut unknown = self.bound();
         unknown.extend(names.into_iter().map(|name| (Category::Principal, name)));
         let written = |name: &str| {

@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use crate::config::tree::Tree;
 use crate::config::{self, Format};
+use crate::envoy::clusters::named;
 use crate::envoy::parts::Parts;
 use crate::envoy::place::Place;
 use crate::envoy::review::{Review, Reviewer};
@@ -75,4 +76,16 @@ fn a_server_that_proves_nothing_is_found() {
         verdict(&elsewhere),
         Err(vec!["what verifies the server of `idp`, delivered from elsewhere".to_owned()])
     );
+}
+
+#[test]
+fn each_cluster_is_named_where_its_pointer_leads() {
+    let full = include_bytes!("../../../../envoy/config/full.yaml");
+    let (document, tree) = config::read(full, Format::Yaml).unwrap();
+    let named = named(&document);
+    for cluster in &named {
+        let written = tree.at(&cluster.pointer).map(crate::config::tree::Node::to_json);
+        assert_eq!(written, Some(json!(cluster.name)), "{}", cluster.pointer);
+    }
+    assert!(named.len() > 4, "{named:?}");
 }
