@@ -373,9 +373,6 @@ impl Keyring {
             None => return Err(self.first(host)),
         }
         let wanted = keys.want(host);
-        let wanted = self.moved.as_mut().map_or(wanted, |moved| wanted.or(moved.want(host)));
-        // the key may be where the issuer has not yet been heard to have moved
-        let place = self.discovery.as_mut().map(|discovery| discovery.want(host));
         // what others have fetched may be here only now
         self.arrive(host);
         if let Some(set) = self.keys.as_mut().and_then(|keys| keys.document(host)).cloned().filter(has) {
@@ -383,12 +380,10 @@ impl Keyring {
         }
         self.settle(host);
         let name = id.unwrap_or_default();
-        match place.map_or(wanted, |place| wanted.or(place)) {
+        match wanted {
             Wanted::Coming => {
-                if wanted == Wanted::Coming {
-                    // only how that ends says whether it is missing
-                    self.missing.retain(|known| known != name);
-                }
+                // only how that ends says whether it is missing
+                self.missing.retain(|known| known != name);
                 Err(self.coming(Some(name)))
             }
             Wanted::After(_) if self.missing.iter().any(|known| known == name) => Err(NoKeys::Unknown),

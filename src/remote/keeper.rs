@@ -119,19 +119,6 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Tries to write what only the holder of the lease writes.
 const ATTEMPTS: usize = 4;
 
-// === impl Wanted ===
-
-impl Wanted {
-    /// Whichever is sooner.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::After(one), Self::After(other)) => Self::After(one.min(other)),
-            _ => Self::Coming,
-        }
-    }
-}
-
 // === impl Keeper ===
 
 impl<K: Kind> Keeper<K> {
