@@ -4,6 +4,8 @@
 //! The proxy's attributes show one URI SAN and one DNS SAN. Where it shows the whole certificate
 //! (`connection.peer_certificate`, Envoy 1.40), all of them are read from there, with a strict DER reader.
 
+use std::fmt::Write as _;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode;
@@ -91,7 +93,10 @@ impl Names {
                 }
             }
         }
-        names.subject = Some(certificate.subject().to_string());
+        let mut subject = String::new();
+        // a value that cannot be written again must not end the VM, as `to_string` would
+        write!(subject, "{}", certificate.subject()).map_err(|_| InvalidCertificate)?;
+        names.subject = Some(subject);
         Ok(names)
     }
 }
